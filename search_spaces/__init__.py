@@ -1,0 +1,1 @@
+"""What is worth searching: typed parameters with ranges and reasons, and complete example sweeps."""

@@ -1,0 +1,88 @@
+"""Typed search parameters: a range, a scale, and the reason for both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ..trainables.config import FrozenConfig
+from ..trainables.errors import UserError, nearest
+
+
+class _Range(FrozenConfig):
+    log: bool = False
+    """Draw uniformly in the logarithm; both ends must then be above zero."""
+    reason: str = ""
+    """Why this range, in one line; shown by `plan` and in reports."""
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        low, high = self.low, self.high  # type: ignore[attr-defined]
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"low {low:g} and high {high:g} must both be finite")
+        if low >= high:
+            raise ValueError(f"low {low:g} must be below high {high:g}; swap or widen them")
+        if self.log and low <= 0:
+            raise ValueError(f"low {low:g} must be above 0 on a log scale; raise it or set log: false")
+        return self
+
+
+class Real(_Range):
+    """A real number between ``low`` and ``high``."""
+
+    type: Literal["real"] = "real"
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+
+
+class Integer(_Range):
+    """A whole number between ``low`` and ``high``, both included."""
+
+    type: Literal["integer"] = "integer"
+    low: int
+    """Smallest value."""
+    high: int
+    """Largest value, included."""
+
+
+class Choice(FrozenConfig):
+    """One of a few named values."""
+
+    type: Literal["choice"] = "choice"
+    values: tuple[str | int | float | bool, ...] = Field(min_length=2)
+    """What to choose from."""
+    reason: str = ""
+    """Why these values, in one line."""
+
+
+Parameter = Annotated[Real | Integer | Choice, Field(discriminator="type")]
+
+Space = Mapping[str, Real | Integer | Choice]
+"""Parameters by the stage field they set (``refine.kl_radius``)."""
+
+
+@cache
+def _registered(system: str) -> dict[str, Space]:
+    found = {point.name: point for point in entry_points(group="flowsweep.spaces")}
+    return dict(found[system].load()) if system in found else {}
+
+
+def named_space(system: str, name: str) -> dict[str, Any]:
+    """A space that ships with a system (``default``, ``kl_radius_only``).
+
+    Raises:
+        UserError: the system has no space of that name.
+    """
+    spaces = _registered(system)
+    if name not in spaces:
+        raise UserError(
+            f"system `{system}` has no such search space", key="space", value=name, fix=nearest(name, spaces)
+        )
+    return dict(spaces[name])

@@ -1,0 +1,206 @@
+"""What a system must provide to be swept: stages, learners, and where to find them.
+
+This module is free of torch, so that the platform can read, check and plan a sweep without loading it.
+
+Legend: P lanes (members of one fused program), all tensors of a learner are [P, ...].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import Field
+
+from .config import FrozenConfig
+from .errors import UserError, nearest
+
+if TYPE_CHECKING:
+    import torch
+
+
+class StageConfig(FrozenConfig):
+    """What every stage's configuration has."""
+
+    steps: int = Field(gt=0)
+    """Gradient updates of this stage."""
+
+
+C = TypeVar("C", bound=StageConfig)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Named tensors plus a small JSON value: how learners and artifacts are stored (safetensors + JSON)."""
+
+    tensors: Mapping[str, torch.Tensor]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """What a system learns from, opened once per process: an offline dataset, an environment, a problem."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the content; equal content gives an equal fingerprint on every machine."""
+        ...
+
+
+@dataclass(frozen=True)
+class Lane(Generic[C]):
+    """One member of a fused program: its own configuration, seed and upstream outputs."""
+
+    config: C
+    seed: int
+    upstream: Mapping[str, Snapshot] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one lane's policy (or sampler) achieved: one entry per episode, and derived metrics.
+
+    ``metrics`` are means over the episodes and carry no stage name (``success_rate``, ``return``).
+    """
+
+    metrics: Mapping[str, float]
+    episodes: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+class Learner(ABC):
+    """P lanes of one stage, advancing together. Lane i equals the same trial run alone."""
+
+    step: int
+    """Updates done so far, the same for every lane."""
+
+    @abstractmethod
+    def advance(self, steps: int) -> dict[str, list[float]]:
+        """Run that many updates.
+
+        Returns:
+            Metric name to one value per lane, each a mean over the updates just run.
+
+        Raises:
+            Diverged: a loss or parameter became non-finite.
+        """
+
+    @abstractmethod
+    def evaluate(self, seeds: Sequence[int], episodes: int) -> list[Score]:
+        """Score what has been learnt, one seed per lane. Does not disturb the learner's own random streams."""
+
+    @abstractmethod
+    def state(self) -> Snapshot:
+        """Everything needed to continue bit-equal on CPU: parameters, optimiser, random streams, counters."""
+
+    @abstractmethod
+    def load_state(self, snapshot: Snapshot) -> None:
+        """Continue from :meth:`state`."""
+
+    @abstractmethod
+    def outputs(self) -> list[Snapshot]:
+        """What the next stage, an export or an evaluation reads, one per lane."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate for the plan, per lane, on one ordinary CPU core. Measured figures replace it once known."""
+
+    core_s: float
+    disk_bytes: int
+
+
+class Stage(ABC, Generic[C]):
+    """One step of a system, with everything its output depends on made explicit."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raise when the code changes what the stage computes: artifacts of older code are then not reused."""
+    config_type: type[C]
+    metrics: ClassVar[Mapping[str, str]]
+    """Every metric :meth:`Learner.advance` and :meth:`Learner.evaluate` report, with what it means."""
+
+    def identity(
+        self, config: C, upstream_keys: Mapping[str, str], dataset_fingerprint: str, seed: int
+    ) -> dict[str, Any]:
+        """Everything the output depends on and nothing else; device and worker count stay out."""
+        return {
+            "stage": self.name,
+            "version": self.version,
+            "config": config.model_dump(mode="json"),
+            "upstream": dict(sorted(upstream_keys.items())),
+            "dataset": dataset_fingerprint,
+            "seed": seed,
+        }
+
+    @abstractmethod
+    def start(self, lanes: Sequence[Lane[C]], source: Source, device: str) -> Learner:
+        """A learner at step 0."""
+
+    @abstractmethod
+    def finished(
+        self, lanes: Sequence[Lane[C]], outputs: Sequence[Snapshot], source: Source, device: str
+    ) -> Learner:
+        """A learner rebuilt from stored outputs, to evaluate or export; it cannot advance."""
+
+    @abstractmethod
+    def cost(self, config: C) -> Cost:
+        """What one lane of this stage takes."""
+
+
+@dataclass(frozen=True)
+class System:
+    """A tunable whole: stages in order, what it learns from, and named complete configurations.
+
+    Attributes:
+        open_source: opens a source by the name a sweep gives (``dataset:``), raising UserError when it
+            cannot be had or does not fit the system.
+        presets: name to a function returning a full config for every stage.
+    """
+
+    name: str
+    title: str
+    reference: str
+    stages: tuple[Stage[Any], ...]
+    open_source: Callable[[str], Source]
+    presets: Mapping[str, Callable[[], Mapping[str, StageConfig]]]
+
+    def stage(self, name: str) -> Stage[Any]:
+        """The stage of that name.
+
+        Raises:
+            UserError: there is none.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise UserError("unknown stage", key=name, fix=nearest(name, [stage.name for stage in self.stages]))
+
+    def metrics(self) -> dict[str, str]:
+        """Every metric a trial can report, as ``stage/metric``, with its meaning."""
+        return {f"{s.name}/{name}": text for s in self.stages for name, text in s.metrics.items()}
+
+
+def identity_key(identity: Mapping[str, Any]) -> str:
+    """The content address of a stage's output: SHA-256 of its canonical JSON."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@cache
+def load_system(name: str) -> System:
+    """The registered system of that name (entry point group ``flowsweep.systems``).
+
+    Raises:
+        UserError: no installed package registers it.
+    """
+    found = {point.name: point for point in entry_points(group="flowsweep.systems")}
+    if name not in found:
+        raise UserError("unknown system", key="system", value=name, fix=nearest(name, found))
+    return found[name].load()

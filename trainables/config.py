@@ -1,0 +1,91 @@
+"""Frozen, typed configuration: unknown keys refused, every mistake explained in the user's words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import UserError, UserErrors, nearest
+
+LANE = "lane"  # key in a field's metadata: the value may differ between the lanes of one fused program
+
+
+class FrozenConfig(BaseModel):
+    """Base of everything a user configures. Immutable; lists become tuples; numbers are not guessed from text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+def lane_field(default: Any = ..., **rules: Any) -> Any:
+    """A scalar hyperparameter that may differ between lanes of a fused program (held as a ``[P]`` tensor)."""
+    return Field(default, json_schema_extra={LANE: True}, **rules)
+
+
+def is_lane_field(config_type: type[FrozenConfig], name: str) -> bool:
+    """Whether a field may differ between the lanes of one fused program."""
+    extra = config_type.model_fields[name].json_schema_extra
+    return bool(isinstance(extra, dict) and extra.get(LANE))
+
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def parse(config_type: type[C], values: Any, where: str = "") -> C:
+    """Read ``values`` as ``config_type``.
+
+    Args:
+        config_type: the model to read into.
+        values: what the user wrote, already parsed from YAML or JSON.
+        where: prefix for key names in messages (``stages.refine``).
+
+    Raises:
+        UserErrors: naming every wrong key, its value, the rule it breaks and the way out.
+    """
+    try:
+        # JSON mode: strict about types, yet a YAML list may fill a tuple and a mapping a nested model.
+        return config_type.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise UserErrors([_explain(item, config_type, where) for item in error.errors()]) from None
+
+
+def _explain(item: Mapping[str, Any], config_type: type[BaseModel], where: str) -> UserError:
+    path = tuple(item["loc"])
+    key = ".".join([*([where] if where else []), *map(str, path)]) or where or "the file"
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(config_type, path[:-1])
+        return UserError("unknown key", key=key, fix=nearest(str(path[-1]), known) if known else None)
+    if item["type"] == "missing":
+        return UserError("is required and missing", key=key, fix=_description(config_type, path))
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    return UserError(message, key=key, value=item.get("input"), fix=_description(config_type, path))
+
+
+def _fields_at(config_type: type[BaseModel], path: tuple) -> list[str]:
+    model = _model_at(config_type, path)
+    return list(model.model_fields) if model else []
+
+
+def _description(config_type: type[BaseModel], path: tuple) -> str | None:
+    model = _model_at(config_type, path[:-1]) if path else None
+    field = model.model_fields.get(str(path[-1])) if model else None
+    return f"It means: {field.description.strip().splitlines()[0]}" if field and field.description else None
+
+
+def _model_at(config_type: type[BaseModel], path: tuple) -> type[BaseModel] | None:
+    model: Any = config_type
+    for part in path:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        candidates = [] if field is None else _models_in(field.annotation)
+        if not candidates:
+            return None
+        model = candidates[0]
+    return model
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for arg in getattr(annotation, "__args__", ()) for model in _models_in(arg)]

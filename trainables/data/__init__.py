@@ -1,0 +1,1 @@
+"""Offline datasets: made from packages alone, imported, or downloaded; then flattened once and shared."""

@@ -1,0 +1,72 @@
+"""Failures as typed values: what the user can mend, and how a training can end early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+
+class UserError(Exception):
+    """Something the user wrote or asked for cannot work; the message says how to mend it.
+
+    Args:
+        problem: what is wrong, one sentence without a full stop.
+        key: the setting concerned, as the user would write it (``refine.kl_radius``).
+        value: what the user gave; omitted from the message when not passed.
+        fix: the way out, one imperative sentence.
+    """
+
+    exit_code = 2
+    _ABSENT = object()
+
+    def __init__(self, problem: str, *, key: str | None = None, value: Any = _ABSENT, fix: str | None = None):
+        self.problem, self.key, self.fix = problem, key, fix
+        self.value = None if value is self._ABSENT else value
+        head = f"{key}: " if key else ""
+        got = "" if value is self._ABSENT else f" (got {value!r})"
+        super().__init__(f"{head}{problem}{got}." + (f" {fix}" if fix else ""))
+
+    def __reduce__(self):
+        # Crosses process boundaries in Ray; the default would call __init__ with the finished message.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type, args: tuple, state: dict) -> Exception:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class UserErrors(UserError):
+    """Several mistakes found in one reading, so that the user mends them all at once."""
+
+    def __init__(self, errors: list[UserError]):
+        self.errors = errors
+        Exception.__init__(
+            self, "\n".join(f"- {error}" for error in errors) if len(errors) > 1 else str(errors[0])
+        )
+
+
+class Diverged(Exception):
+    """A loss or parameter became non-finite; the trial ends and the search is told, without a retry.
+
+    Args:
+        what: the quantity that became non-finite.
+        step: the update at which it was noticed.
+    """
+
+    def __init__(self, what: str, step: int):
+        self.what, self.step = what, step
+        super().__init__(f"{what} became non-finite at step {step}")
+
+    def __reduce__(self):
+        return type(self), (self.what, self.step)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name: ``did you mean `a`?``, or the list of what is known."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(known)}."

@@ -1,0 +1,95 @@
+"""What a trial says while it walks through its stages: plain, typed, JSON-ready facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base: ``kind`` names the fact in the journal."""
+
+    kind: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The journal's form: the fields and the kind."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class StageComputed(Event):
+    """A stage's output was computed by this trial and published under ``key``."""
+
+    kind: ClassVar[str] = "stage_computed"
+    stage: str
+    key: str
+    seed: int
+    steps: int
+    cpu_s: float
+    wall_s: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class StageReused(Event):
+    """A stage's output was taken from the store; ``saved_cpu_s`` is what computing it had cost."""
+
+    kind: ClassVar[str] = "stage_reused"
+    stage: str
+    key: str
+    seed: int
+    saved_cpu_s: float
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """Training metrics, each a list with one mean per lane over the updates since the last report.
+
+    ``cpu_s`` is the process time those updates took, for all lanes together.
+    """
+
+    kind: ClassVar[str] = "progress"
+    stage: str
+    step: int
+    steps: int
+    seeds: Sequence[int]
+    metrics: Mapping[str, Sequence[float]]
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """Scores of an evaluation: metrics and per-episode values, a list with one entry per lane."""
+
+    kind: ClassVar[str] = "evaluated"
+    stage: str
+    step: int
+    steps: int
+    seeds: Sequence[int]
+    metrics: Mapping[str, Sequence[float]]
+    episodes: Sequence[Mapping[str, Sequence[float]]]
+    episodes_spent: int
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Checkpointed(Event):
+    """The state of a stage was stored under ``path`` (relative to the sweep's checkpoints)."""
+
+    kind: ClassVar[str] = "checkpoint"
+    stage: str
+    step: int
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Waiting(Event):
+    """Another trial is computing a stage this one needs."""
+
+    kind: ClassVar[str] = "waiting"
+    stage: str
+    key: str
+    holder: str

@@ -32,7 +32,7 @@ class UserError(Exception):
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _rebuild(cls: type, args: tuple, state: dict) -> Exception:
+def _rebuild(cls: type[UserError], args: tuple, state: dict) -> Exception:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)

@@ -1,0 +1,160 @@
+"""Environments as evaluations need them: flat float32 observations, actions in [-1, 1], every random draw seeded.
+
+Legend: O observation size, A action size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..data.dataset import EvaluationSpec
+from ..errors import UserError
+
+os.environ.setdefault("MUJOCO_GL", "disabled")  # must precede the first import of mujoco
+
+
+def make_environment(spec: EvaluationSpec, render: bool = False) -> Any:
+    """The gymnasium environment a policy is scored in, cut at ``spec.max_episode_steps``.
+
+    Args:
+        spec: which library builds it, and how.
+        render: whether ``render()`` must give RGB frames; needs ``MUJOCO_GL`` set to a working backend
+            before mujoco is first imported in this process.
+
+    Raises:
+        UserError: the library has no such environment or cannot construct it.
+    """
+    kwargs = {**spec.kwargs, "max_episode_steps": spec.max_episode_steps}
+    if render:
+        kwargs["render_mode"] = "rgb_array"
+    try:
+        return _makers[spec.library](spec.id, kwargs)
+    except Exception as error:
+        raise UserError(
+            f"the {spec.library} environment cannot be built: {type(error).__name__}: {error}",
+            key="evaluation.id",
+            value=spec.id,
+            fix=f"Check the id and its arguments {dict(spec.kwargs)} against the installed {spec.library}.",
+        ) from error
+
+
+def _make_gymnasium(name: str, kwargs: dict[str, Any]) -> Any:
+    import gymnasium
+
+    with contextlib.redirect_stderr(io.StringIO()):  # it prints a notice about rewards at import
+        import gymnasium_robotics
+
+    gymnasium.register_envs(gymnasium_robotics)
+    return gymnasium.make(name, disable_env_checker=True, **kwargs)
+
+
+def _make_ogbench(name: str, kwargs: dict[str, Any]) -> Any:
+    import ogbench
+
+    return ogbench.make_env_and_datasets(name, env_only=True, disable_env_checker=True, **kwargs)
+
+
+_makers = {"gymnasium": _make_gymnasium, "ogbench": _make_ogbench}
+
+
+@dataclass(frozen=True)
+class EpisodeSeeds:
+    """What the randomness of one episode starts from, besides the policy's noise."""
+
+    environment: int
+    """For ``reset(seed=...)`` and the action space."""
+    global_rng: int
+    """For NumPy's global generator, where the environment draws from it."""
+
+
+class EpisodeEnvironment:
+    """One environment whose episodes depend on their seeds and actions alone.
+
+    Environments that draw from NumPy's global generator get a stream of their own, swapped in around every
+    call, so that neither other environments nor the caller's draws reach into an episode.
+    """
+
+    def __init__(self, spec: EvaluationSpec, render: bool = False):
+        self.spec = spec
+        self.raw = make_environment(spec, render)
+        self._low = np.asarray(spec.action_low, np.float64)
+        self._high = np.asarray(spec.action_high, np.float64)
+        self._global_state: Any = None
+
+    def reset(self, seeds: EpisodeSeeds) -> np.ndarray:
+        """Begin an episode; returns the observation, [O] float32."""
+        self._global_state = np.random.RandomState(seeds.global_rng).get_state()
+        self.raw.action_space.seed(seeds.environment)
+        with self._own_global_rng():
+            observation, _ = self.raw.reset(seed=seeds.environment)
+        return self._flat(observation)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool | None]:
+        """Act for one environment step.
+
+        Args:
+            action: [A] in [-1, 1], mapped affinely onto the action box.
+
+        Returns:
+            The observation [O] float32, the reward, whether the episode is over, and whether the task is
+            solved now (None where the environment does not say).
+        """
+        boxed = self._low + (np.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (self._high - self._low)
+        with self._own_global_rng():
+            observation, reward, terminated, truncated, info = self.raw.step(
+                boxed.astype(self.raw.action_space.dtype)
+            )
+        success = info.get("success")
+        return (
+            self._flat(observation),
+            float(reward),
+            bool(terminated or truncated),
+            None if success is None else bool(success),
+        )
+
+    def close(self) -> None:
+        """Free the simulator."""
+        self.raw.close()
+
+    def _flat(self, observation: Any) -> np.ndarray:
+        if self.spec.observation_keys:
+            observation = np.concatenate([np.ravel(observation[key]) for key in self.spec.observation_keys])
+        return np.asarray(observation, np.float32).ravel()
+
+    @contextlib.contextmanager
+    def _own_global_rng(self) -> Iterator[None]:
+        if not self.spec.global_rng:
+            yield
+            return
+        outer = np.random.get_state()
+        np.random.set_state(self._global_state)
+        try:
+            yield
+        finally:
+            self._global_state = np.random.get_state()
+            np.random.set_state(outer)
+
+
+_pools: dict[str, list[EpisodeEnvironment]] = {}
+
+
+def pooled(spec: EvaluationSpec, count: int) -> Sequence[EpisodeEnvironment]:
+    """``count`` environments of this process, built when first needed and kept for the next evaluation.
+
+    Only one kind is kept: asking for another closes the former ones, which can hold gigabytes.
+    """
+    key = spec.model_dump_json()
+    for other in [known for known in _pools if known != key]:
+        for environment in _pools.pop(other):
+            environment.close()
+    pool = _pools.setdefault(key, [])
+    while len(pool) < count:
+        pool.append(EpisodeEnvironment(spec))
+    return pool[:count]

@@ -96,9 +96,14 @@ class SweepPaths:
         return self.root / "tracking.json"
 
     @property
-    def checkpoints(self) -> Path:
-        """One folder per trial."""
-        return self.root / "checkpoints"
+    def trials(self) -> Path:
+        """One folder per trial: checkpoints, final outputs, pictures."""
+        return self.root / "trials"
+
+    @property
+    def stop_request(self) -> Path:
+        """Its presence asks every trial to checkpoint and leave."""
+        return self.root / "stop"
 
     @property
     def results(self) -> Path:
@@ -109,11 +114,6 @@ class SweepPaths:
     def report(self) -> Path:
         """The report page."""
         return self.root / "report.html"
-
-    @property
-    def media(self) -> Path:
-        """Stills and videos of trials."""
-        return self.root / "media"
 
     @property
     def ray(self) -> Path:

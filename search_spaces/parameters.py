@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ..trainables.config import FrozenConfig
 from ..trainables.errors import UserError, nearest
@@ -62,7 +62,17 @@ class Choice(FrozenConfig):
     """Why these values, in one line."""
 
 
-Parameter = Annotated[Real | Integer | Choice, Field(discriminator="type")]
+def _kind(value: Any) -> str:
+    """`type` may be left out: `values` makes a choice, anything else is a real range."""
+    if not isinstance(value, Mapping):
+        return getattr(value, "type", "real")
+    return value.get("type") or ("choice" if "values" in value else "real")
+
+
+Parameter = Annotated[
+    Annotated[Real, Tag("real")] | Annotated[Integer, Tag("integer")] | Annotated[Choice, Tag("choice")],
+    Discriminator(_kind),
+]
 
 Space = Mapping[str, Real | Integer | Choice]
 """Parameters by the stage field they set (``refine.kl_radius``)."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import Field
@@ -107,6 +108,10 @@ class Learner(ABC):
     @abstractmethod
     def outputs(self) -> list[Snapshot]:
         """What the next stage, an export or an evaluation reads, one per lane."""
+
+    def illustrate(self, folder: Path, seeds: Sequence[int]) -> list[Path]:
+        """Picture what lane 0 has learnt (a video, stills, a plot) and return the files; none by default."""
+        return []
 
 
 @dataclass(frozen=True)

@@ -48,19 +48,39 @@ def parse(config_type: type[C], values: Any, where: str = "") -> C:
         # JSON mode: strict about types, yet a YAML list may fill a tuple and a mapping a nested model.
         return config_type.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise UserErrors([_explain(item, config_type, where) for item in error.errors()]) from None
+        found = [(_written_path(item, values), item) for item in error.errors()]
+        # A union reports each branch that failed; the branch that went deepest is the one the user meant.
+        deeper = {path[:size] for path, _ in found for size in range(len(path))}
+        first = {path: item for path, item in reversed(found) if path not in deeper}
+        raise UserErrors([_explain(i, p, config_type, where) for p, i in reversed(first.items())]) from None
 
 
-def _explain(item: Mapping[str, Any], config_type: type[BaseModel], where: str) -> UserError:
-    path = tuple(item["loc"])
-    key = ".".join([*([where] if where else []), *map(str, path)]) or where or "the file"
+def _written_path(item: Mapping[str, Any], values: Any) -> tuple:
+    """The location of a mistake in the user's own keys, without the names of union branches."""
+    path: list[str | int] = []
+    node: Any = values
+    for position, part in enumerate(item["loc"]):
+        last = position == len(item["loc"]) - 1
+        if isinstance(node, Mapping) and part in node:
+            node = node[part]
+        elif isinstance(node, list | tuple) and isinstance(part, int):
+            node = node[part]
+        elif not (last and item["type"] == "missing"):
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _explain(item: Mapping[str, Any], path: tuple, config_type: type[BaseModel], where: str) -> UserError:
+    key = ".".join([*([where] if where else []), *map(str, path)]) or "the file"
     if item["type"] == "extra_forbidden":
         known = _fields_at(config_type, path[:-1])
         return UserError("unknown key", key=key, fix=nearest(str(path[-1]), known) if known else None)
     if item["type"] == "missing":
         return UserError("is required and missing", key=key, fix=_description(config_type, path))
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
-    return UserError(message, key=key, value=item.get("input"), fix=_description(config_type, path))
+    shown = {} if isinstance(item.get("input"), dict) else {"value": item.get("input")}
+    return UserError(message, key=key, fix=_description(config_type, path), **shown)
 
 
 def _fields_at(config_type: type[BaseModel], path: tuple) -> list[str]:

@@ -76,13 +76,34 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Checkpointed(Event):
-    """The state of a stage was stored under ``path`` (relative to the sweep's checkpoints)."""
+    """The state of a stage was stored under ``path``, relative to the trial's folder."""
 
     kind: ClassVar[str] = "checkpoint"
     stage: str
     step: int
     path: str
-    bytes: int
+
+
+@dataclass(frozen=True)
+class Produced(Event):
+    """A file or folder the trial leaves behind, ``path`` relative to the trial's folder.
+
+    ``role`` is one of ``policy``, ``media``, ``log``.
+    """
+
+    kind: ClassVar[str] = "artifact"
+    path: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Pulse(Event):
+    """Still working: shown while running, not recorded."""
+
+    kind: ClassVar[str] = "pulse"
+    stage: str
+    step: int
+    steps: int
 
 
 @dataclass(frozen=True)

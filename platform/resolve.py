@@ -1,0 +1,145 @@
+"""A sweep file checked against its system: every name, type and range, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..search_spaces.parameters import Choice, Space, named_space
+from ..trainables.base import StageConfig, System, load_system
+from ..trainables.config import parse
+from .errors import UserError, UserErrors, nearest
+from .spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A sweep that makes sense.
+
+    Attributes:
+        configs: the full configuration of every stage that the searched parameters then amend.
+        space: searched parameters by ``stage.field``.
+        stage: the stage whose metric is the objective; the walk ends there.
+    """
+
+    spec: SweepSpec
+    system: System
+    configs: Mapping[str, StageConfig]
+    space: Space
+    stage: str
+
+    def trial_configs(self, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The full configuration of every stage with a trial's parameters in place.
+
+        Raises:
+            UserError: a value breaks a rule of its field.
+        """
+        return {name: config.model_dump(mode="json") for name, config in self._amended(params).items()}
+
+    def _amended(self, params: Mapping[str, Any]) -> dict[str, StageConfig]:
+        values = {name: config.model_dump(mode="json") for name, config in self.configs.items()}
+        for key, value in params.items():
+            stage, name = key.split(".", 1)
+            values[stage][name] = value
+        return {name: parse(type(self.configs[name]), given, name) for name, given in values.items()}
+
+
+def resolve(spec: SweepSpec) -> Resolved:
+    """Check a sweep against its system.
+
+    Raises:
+        UserError, UserErrors: what is wrong, all of it where several things are.
+    """
+    system = load_system(spec.system)
+    configs = _configs(spec, system)
+    stage = _objective_stage(spec, system)
+    space = dict(named_space(spec.system, spec.space)) if isinstance(spec.space, str) else dict(spec.space)
+    resolved = Resolved(spec, system, configs, space, stage)
+    errors = [*_space_errors(resolved), *_fixed_errors(resolved), *_baseline_errors(spec, system)]
+    if errors:
+        raise UserErrors(errors)
+    return resolved
+
+
+def _configs(spec: SweepSpec, system: System) -> dict[str, StageConfig]:
+    if spec.preset not in system.presets:
+        raise UserError(
+            "unknown preset", key="preset", value=spec.preset, fix=nearest(spec.preset, system.presets)
+        )
+    configs = dict(system.presets[spec.preset]())
+    errors: list[UserError] = []
+    for name, amendments in spec.stages.items():
+        if name not in configs:
+            errors.append(UserError("unknown stage", key=f"stages.{name}", fix=nearest(name, configs)))
+            continue
+        given = configs[name].model_dump(mode="json") | dict(amendments)
+        try:
+            configs[name] = parse(type(configs[name]), given, f"stages.{name}")
+        except UserErrors as error:
+            errors += error.errors
+    if errors:
+        raise UserErrors(errors)
+    return configs
+
+
+def _objective_stage(spec: SweepSpec, system: System) -> str:
+    metric, known = spec.objective.metric, system.metrics()
+    if metric not in known:
+        raise UserError(
+            "no stage reports this metric", key="objective.metric", value=metric, fix=nearest(metric, known)
+        )
+    return metric.split("/", 1)[0]
+
+
+def _space_errors(resolved: Resolved) -> Iterable[UserError]:
+    reached = [stage.name for stage in resolved.system.stages]
+    reached = reached[: reached.index(resolved.stage) + 1]
+    fields = {f"{s}.{name}" for s in reached for name in type(resolved.configs[s]).model_fields}
+    for key, parameter in resolved.space.items():
+        where = f"space.{key}"
+        if key not in fields:
+            yield UserError(
+                f"no field of a stage up to `{resolved.stage}`, whose metric is the objective",
+                key=where,
+                fix=nearest(key, fields),
+            )
+            continue
+        ends = parameter.values if isinstance(parameter, Choice) else (parameter.low, parameter.high)
+        for value in ends:
+            try:
+                resolved._amended({key: value})
+            except (UserError, ValidationError) as error:
+                yield UserError(f"reaches {value!r}, which the field refuses: {error}", key=where)
+
+
+def _fixed_errors(resolved: Resolved) -> Iterable[UserError]:
+    for index, fixed in enumerate(resolved.spec.search.fixed):
+        for key, value in fixed.items():
+            where = f"search.fixed.{index}.{key}"
+            parameter = resolved.space.get(key)
+            if parameter is None:
+                yield UserError("is not searched", key=where, fix=nearest(key, resolved.space))
+            elif isinstance(parameter, Choice):
+                if value not in parameter.values:
+                    yield UserError(f"must be one of {list(parameter.values)}", key=where, value=value)
+            elif isinstance(value, str) or not parameter.low <= value <= parameter.high:
+                yield UserError(
+                    f"must lie in [{parameter.low:g}, {parameter.high:g}]", key=where, value=value
+                )
+
+
+def _baseline_errors(spec: SweepSpec, system: System) -> Iterable[UserError]:
+    names = [stage.name for stage in system.stages]
+    metric = spec.objective.metric.split("/", 1)[1]
+    for name in spec.confirm.baselines:
+        if name not in names:
+            yield UserError("unknown stage", key="confirm.baselines", value=name, fix=nearest(name, names))
+        elif metric not in system.stage(name).metrics:
+            yield UserError(
+                f"this stage does not report `{metric}`, so it cannot stand beside the trials",
+                key="confirm.baselines",
+                value=name,
+            )

@@ -1,0 +1,183 @@
+"""The sweep: the one file a user writes, as frozen typed models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ..search_spaces.parameters import Parameter
+from ..trainables.config import FrozenConfig, parse
+from ..trainables.errors import UserError
+from .paths import checked_name
+from .yaml_file import overridden, read_yaml
+
+Scalar = str | int | float | bool
+
+
+class Objective(FrozenConfig):
+    """What the search makes large or small."""
+
+    metric: str
+    """`stage/metric`, as a stage reports it; several tuning seeds are averaged."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+
+
+class Search(FrozenConfig):
+    """How configurations are proposed."""
+
+    sampler: Literal["tpe", "random", "qmc", "gp", "cmaes"] = "tpe"
+    """Optuna sampler."""
+    trials: int = Field(default=16, gt=0)
+    """How many configurations to try."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the sampler."""
+    fixed: tuple[Mapping[str, Scalar], ...] = ()
+    """Configurations tried first, before the sampler proposes."""
+
+
+class Stop(FrozenConfig):
+    """When an unpromising trial ends early."""
+
+    rule: Literal["none", "asha", "median"] = "none"
+    """`asha`: only the best share at each rung goes on. `median`: below the median of earlier trials stops."""
+    min_steps: int = Field(default=1000, gt=0)
+    """Steps of the objective's stage before a trial may be stopped; the first rung of `asha`."""
+    reduction: int = Field(default=3, ge=2)
+    """One trial in this many passes a rung of `asha`."""
+    startup_trials: int = Field(default=4, ge=1)
+    """Finished trials that `median` needs before it judges."""
+
+
+class Seeds(FrozenConfig):
+    """Which seeds score the search and which only confirm its best."""
+
+    tune: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Every trial is trained and scored once per tuning seed; the objective is the mean."""
+    test: tuple[int, ...] = (1000, 1001, 1002)
+    """Never seen by the search; the best trials are trained and scored anew on these."""
+
+    @model_validator(mode="after")
+    def _disjoint(self):
+        shared = sorted(set(self.tune) & set(self.test))
+        if shared:
+            raise ValueError(f"tune and test share {shared}; give the test seeds other numbers")
+        if any(seed < 0 for seed in (*self.tune, *self.test)):
+            raise ValueError("seeds must not be negative")
+        if len(set(self.tune)) < len(self.tune) or len(set(self.test)) < len(self.test):
+            raise ValueError("a seed is listed twice; list each once")
+        return self
+
+
+class Evaluation(FrozenConfig):
+    """How often and how thoroughly a trial is scored."""
+
+    episodes: int = Field(default=20, gt=0)
+    """Episodes (or problems) per seed at each evaluation."""
+    every_steps: int | None = Field(default=None, gt=0)
+    """Steps between evaluations of the last stage; it is always scored at its end."""
+
+
+class Confirm(FrozenConfig):
+    """The final check of the best trials on the test seeds."""
+
+    top: int = Field(default=1, ge=0)
+    """How many of the best trials to confirm; 0 for none."""
+    episodes: int = Field(default=50, gt=0)
+    """Episodes per test seed."""
+    baselines: tuple[str, ...] = ()
+    """Stages whose own output is scored beside them (`pretrain`: no refinement)."""
+
+
+class Resources(FrozenConfig):
+    """What one trial occupies, and how many run at once."""
+
+    cpus: float = Field(default=1, gt=0)
+    """CPU cores reserved per trial."""
+    gpus: float = Field(default=0, ge=0)
+    """GPUs per trial; fractions share one."""
+    threads: int = Field(default=1, gt=0)
+    """Torch threads per trial."""
+    concurrent: int | None = Field(default=None, gt=0)
+    """Trials at once; as many as fit when not given."""
+    retries: int = Field(default=2, ge=0)
+    """Times a trial is moved when its node or process is lost; it continues from its checkpoint."""
+
+
+class Tracking(FrozenConfig):
+    """Where MLflow records go."""
+
+    uri: str | None = None
+    """`sqlite:///FILE`, `http(s)://HOST`; an embedded store in the flowsweep home when not given."""
+    experiment: str | None = None
+    """MLflow experiment; `flowsweep/SYSTEM` when not given."""
+
+
+class SweepSpec(FrozenConfig):
+    """One sweep, complete."""
+
+    name: str
+    """Name of the sweep and of its folder."""
+    system: str
+    """Registered system to tune."""
+    dataset: str
+    """What it learns from: a Minari dataset id."""
+    preset: str = "default"
+    """Named complete configuration of the system that `stages` amends."""
+    stages: Mapping[str, Mapping[str, Any]] = {}
+    """Settings that differ from the preset, by stage."""
+    space: str | Mapping[str, Parameter] = "default"
+    """A named search space of the system, or `stage.field` with a range each."""
+    objective: Objective
+    search: Search = Search()
+    stop: Stop = Stop()
+    seeds: Seeds = Seeds()
+    evaluation: Evaluation = Evaluation()
+    confirm: Confirm = Confirm()
+    resources: Resources = Resources()
+    tracking: Tracking = Tracking()
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        try:
+            return checked_name(value)
+        except UserError as error:
+            raise ValueError(error.problem) from None
+
+
+def load_spec(path: str | Path, overrides: Mapping[str, str] | None = None) -> SweepSpec:
+    """Read a sweep file, or a sweep that ships with flowsweep when only its name is given.
+
+    Args:
+        path: a YAML file, or the name of a shipped sweep (``quickstart``).
+        overrides: dotted key to a value in YAML notation (``search.trials`` to ``"4"``), applied last.
+
+    Raises:
+        UserError: the file cannot be read, or says something that cannot work; every mistake is named.
+    """
+    return parse(SweepSpec, overridden(read_yaml(sweep_file(path)), overrides or {}))
+
+
+def shipped_sweeps() -> dict[str, Path]:
+    """The complete example sweeps that come with flowsweep, by name."""
+    folder = Path(__file__).parent.parent / "search_spaces" / "sweeps"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def sweep_file(path: str | Path) -> Path:
+    """The file meant by a path or by the name of a shipped sweep."""
+    file = Path(path)
+    if file.is_file():
+        return file
+    shipped = shipped_sweeps()
+    if str(path) in shipped:
+        return shipped[str(path)]
+    raise UserError(
+        "no such sweep file",
+        key="SWEEP",
+        value=str(path),
+        fix=f"Give a YAML file, or a shipped sweep: {', '.join(shipped)}.",
+    )

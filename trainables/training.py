@@ -1,0 +1,129 @@
+"""One learner's course through its steps: reports at fixed marks, evaluations, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .base import Learner, Score, Snapshot
+from .checkpoints import Checkpoints
+from .events import Checkpointed, Evaluated, Event, Progress, Pulse
+
+REPORTS = 20  # progress reports over a stage; part of the record, so it must not depend on the machine
+BURST_STEPS = 100  # updates between two looks at the outside world
+CHECKPOINT_EVERY_S = 60.0
+
+
+class Training:
+    """Advances a learner to its last step, saying what happens.
+
+    Iteration may be abandoned after any event; a new Training over the same folder continues from the last
+    checkpoint, and what it then reports equals what an undisturbed one would have reported.
+
+    Args:
+        stage: name of the stage, for reports.
+        learner: at step 0; restored from ``folder`` when that holds a checkpoint.
+        steps: updates in all.
+        seeds: one per lane.
+        folder: where checkpoints of this stage of this trial live.
+        evaluate_at: steps at which to evaluate, ascending.
+        episodes: episodes per lane at each evaluation.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        learner: Learner,
+        steps: int,
+        seeds: Sequence[int],
+        folder: Path,
+        evaluate_at: Sequence[int] = (),
+        episodes: int = 0,
+    ):
+        self.stage, self.learner, self.steps, self.seeds = stage, learner, steps, list(seeds)
+        self.evaluate_at, self.episodes = sorted(set(evaluate_at)), episodes
+        self.marks = sorted({*range(0, steps, max(1, -(-steps // REPORTS))), *self.evaluate_at, steps} - {0})
+        self.checkpoints = Checkpoints(folder)
+        self._sums: dict[str, list[float]] = {}
+        self._counted_steps = 0
+        self._cpu_s = 0.0
+        self._evaluated_step = 0
+        self._resume()
+
+    def __iter__(self) -> Iterator[Event]:
+        saved_at_s = time.monotonic()
+        # A checkpoint taken between reaching a mark and scoring it owes that evaluation.
+        if self.learner.step in self.evaluate_at and self._evaluated_step < self.learner.step:
+            yield self._evaluate()
+        for mark in [mark for mark in self.marks if mark > self.learner.step]:
+            while self.learner.step < mark:
+                self._advance(min(BURST_STEPS - self.learner.step % BURST_STEPS, mark - self.learner.step))
+                if self.learner.step < mark:
+                    yield Pulse(self.stage, self.learner.step, self.steps)
+            yield self._report()
+            if mark in self.evaluate_at:
+                yield self._evaluate()
+            if time.monotonic() - saved_at_s > CHECKPOINT_EVERY_S:
+                yield self.save()
+                saved_at_s = time.monotonic()
+
+    def save(self) -> Checkpointed:
+        """Store the learner's state and the half-filled report."""
+        state = self.learner.state()
+        course = {
+            "sums": self._sums,
+            "counted_steps": self._counted_steps,
+            "cpu_s": self._cpu_s,
+            "evaluated_step": self._evaluated_step,
+        }
+        path = self.checkpoints.save(
+            self.learner.step, Snapshot(state.tensors, {"learner": state.meta, "course": course})
+        )
+        return Checkpointed(self.stage, self.learner.step, f"{path.parent.name}/{path.name}")
+
+    def _resume(self) -> None:
+        snapshot = self.checkpoints.latest()
+        if snapshot is None:
+            return
+        self.learner.load_state(Snapshot(snapshot.tensors, snapshot.meta["learner"]))
+        course = snapshot.meta["course"]
+        self._sums, self._counted_steps = course["sums"], course["counted_steps"]
+        self._cpu_s, self._evaluated_step = course["cpu_s"], course["evaluated_step"]
+
+    def _advance(self, steps: int) -> None:
+        # Bursts have fixed borders, so that sums of floats come out equal after an interruption.
+        started_s = time.process_time()
+        metrics = self.learner.advance(steps)
+        self._cpu_s += time.process_time() - started_s
+        for name, values in metrics.items():
+            held = self._sums.setdefault(name, [0.0] * len(values))
+            self._sums[name] = [total + value * steps for total, value in zip(held, values, strict=True)]
+        self._counted_steps += steps
+
+    def _report(self) -> Progress:
+        means = {name: [total / self._counted_steps for total in sums] for name, sums in self._sums.items()}
+        report = Progress(self.stage, self.learner.step, self.steps, self.seeds, means, self._cpu_s)
+        self._sums, self._counted_steps, self._cpu_s = {}, 0, 0.0
+        return report
+
+    def _evaluate(self) -> Evaluated:
+        report = evaluated(self.stage, self.learner, self.steps, self.seeds, self.episodes)
+        self._evaluated_step = self.learner.step
+        return report
+
+
+def evaluated(stage: str, learner: Learner, steps: int, seeds: Sequence[int], episodes: int) -> Evaluated:
+    """Score a learner's lanes, each on its own seed."""
+    started_s = time.process_time()
+    scores: list[Score] = learner.evaluate(seeds, episodes)
+    return Evaluated(
+        stage=stage,
+        step=learner.step,
+        steps=steps,
+        seeds=list(seeds),
+        metrics={name: [score.metrics[name] for score in scores] for name in scores[0].metrics},
+        episodes=[{name: list(values) for name, values in score.episodes.items()} for score in scores],
+        episodes_spent=episodes * len(seeds),
+        cpu_s=time.process_time() - started_s,
+    )

@@ -1,0 +1,144 @@
+"""One trial's way through the stages of its system: reuse what is stored, compute what is not, score the last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .artifacts import ArtifactStore, Claim, Finished, Held, write_snapshot
+from .base import Lane, Learner, Snapshot, Stage, identity_key, load_system
+from .config import parse
+from .events import Event, Produced, StageComputed, StageReused, Waiting
+from .request import TrialRequest
+from .training import Training, evaluated
+
+POLL_S = 0.5
+
+
+class Walk:
+    """Walks a request through its stages, saying what happens.
+
+    Iterating yields events. The walk may be abandoned after any of them; a new walk over the same folders
+    continues from the last checkpoint, bit-equal on CPU.
+
+    Args:
+        request: what to do.
+        store: where finished stages are shared.
+        folder: this trial's own folder, for its checkpoints, final outputs and pictures.
+    """
+
+    def __init__(self, request: TrialRequest, store: ArtifactStore, folder: Path):
+        self.request, self.store, self.folder = request, store, folder
+        self.system = load_system(request.system)
+        self.source = self.system.open_source(request.dataset)
+        position = self.system.stages.index(self.system.stage(request.through))
+        self.stages = self.system.stages[: position + 1]
+        self.configs = {
+            stage.name: parse(stage.config_type, dict(request.configs[stage.name]), stage.name)
+            for stage in self.stages
+        }
+        self._training: Training | None = None
+        self._outputs: dict[int, dict[str, Snapshot]] = {seed: {} for seed in request.seeds}
+        self._keys: dict[int, dict[str, str]] = {seed: {} for seed in request.seeds}
+
+    def __iter__(self) -> Iterator[Event]:
+        import torch
+
+        torch.set_num_threads(self.request.threads)
+        last = self.stages[-1]
+        # Only the stage that ends the whole system is a trial's own; every earlier one may serve others.
+        own = last if last is self.system.stages[-1] else None
+        for stage in self.stages:
+            if stage is not own:
+                yield from self._obtain(stage)
+        learner = (yield from self._learn(last)) if own else (yield from self._score(last))
+        if self.request.illustrate:
+            for path in learner.illustrate(self.folder / "media", self.request.seeds):
+                yield Produced(f"media/{path.name}", "media")
+
+    def checkpoint(self) -> Event | None:
+        """Store the stage in progress, so that leaving now loses nothing."""
+        return self._training.save() if self._training else None
+
+    def _obtain(self, stage: Stage) -> Iterator[Event]:
+        """Have a stage's output for every seed: from the store, or computed here when nobody else is at it."""
+        missing = list(self.request.seeds)
+        while missing:
+            waiting: Waiting | None = None
+            for seed in list(missing):
+                key = self._key(stage, seed)
+                answer = self.store.acquire(key, self.request.trial)
+                if isinstance(answer, Held):
+                    waiting = Waiting(stage.name, key, answer.holder)
+                    continue
+                if isinstance(answer, Claim):
+                    yield from self._compute(stage, seed, key, answer)
+                elif isinstance(answer, Finished):
+                    yield StageReused(stage.name, key, seed, float(answer.artifact.cost["cpu_s"]))
+                self._outputs[seed][stage.name] = self.store.load(key)
+                self._keys[seed][stage.name] = key
+                missing.remove(seed)
+            if missing and waiting:
+                yield waiting
+                time.sleep(POLL_S)
+
+    def _compute(self, stage: Stage, seed: int, key: str, claim: Claim) -> Iterator[Event]:
+        config = self.configs[stage.name]
+        with claim:
+            wall_s, cpu_s = time.monotonic(), time.process_time()
+            learner = stage.start([Lane(config, seed, self._outputs[seed])], self.source, self.request.device)
+            self._training = Training(
+                stage.name, learner, config.steps, [seed], self.folder / f"{stage.name}-{seed}"
+            )
+            yield from self._training
+            cost = {
+                "cpu_s": time.process_time() - cpu_s,
+                "wall_s": time.monotonic() - wall_s,
+                "steps": config.steps,
+            }
+            artifact = claim.publish(learner.outputs()[0], identity=self._identity(stage, seed), cost=cost)
+        self._training.checkpoints.clear()
+        self._training = None
+        yield StageComputed(
+            stage.name, key, seed, config.steps, cost["cpu_s"], cost["wall_s"], artifact.bytes
+        )
+
+    def _learn(self, stage: Stage):
+        """The trial's own stage, all seeds as lanes of one program, scored on the way and at the end."""
+        config, seeds = self.configs[stage.name], self.request.seeds
+        learner = stage.start(self._lanes(stage), self.source, self.request.device)
+        every = self.request.evaluate_every_steps or config.steps
+        self._training = Training(
+            stage.name,
+            learner,
+            config.steps,
+            seeds,
+            self.folder / stage.name,
+            evaluate_at=[*range(every, config.steps, every), config.steps],
+            episodes=self.request.episodes,
+        )
+        yield from self._training
+        for seed, outputs in zip(seeds, learner.outputs(), strict=True):
+            write_snapshot(self.folder / f"policy-seed-{seed}", outputs)
+            yield Produced(f"policy-seed-{seed}", "policy")
+        yield self._training.save()  # kept, so that the trial can be taken further later
+        self._training = None
+        return learner
+
+    def _score(self, stage: Stage):
+        """Score a shared stage's stored output, nothing being trained."""
+        outputs = [self._outputs[seed][stage.name] for seed in self.request.seeds]
+        learner: Learner = stage.finished(self._lanes(stage), outputs, self.source, self.request.device)
+        steps = self.configs[stage.name].steps
+        yield evaluated(stage.name, learner, steps, self.request.seeds, self.request.episodes)
+        return learner
+
+    def _lanes(self, stage: Stage) -> list[Lane]:
+        return [Lane(self.configs[stage.name], seed, self._outputs[seed]) for seed in self.request.seeds]
+
+    def _identity(self, stage: Stage, seed: int) -> dict:
+        return stage.identity(self.configs[stage.name], self._keys[seed], self.source.fingerprint, seed)
+
+    def _key(self, stage: Stage, seed: int) -> str:
+        return identity_key(self._identity(stage, seed))

@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,13 @@ def _make_gymnasium(name: str, kwargs: dict[str, Any]) -> Any:
         import gymnasium_robotics
 
     gymnasium.register_envs(gymnasium_robotics)
-    return gymnasium.make(name, disable_env_checker=True, **kwargs)
+    environment = gymnasium.make(name, disable_env_checker=True, **kwargs)
+    model_file = getattr(environment.unwrapped, "tmp_xml_file_path", None)
+    if (
+        model_file is not None
+    ):  # mazes leave their generated model in the temporary folder, one per environment
+        Path(model_file).unlink(missing_ok=True)
+    return environment
 
 
 def _make_ogbench(name: str, kwargs: dict[str, Any]) -> Any:
@@ -72,6 +79,12 @@ class EpisodeSeeds:
     """For ``reset(seed=...)`` and the action space."""
     global_rng: int
     """For NumPy's global generator, where the environment draws from it."""
+
+    @classmethod
+    def of(cls, seed: int, number: int) -> EpisodeSeeds:
+        """The seeds of episode ``number`` in an evaluation with this seed: ``SeedSequence(seed, (0, number))``."""
+        words = np.random.SeedSequence(seed, spawn_key=(0, number)).generate_state(2)
+        return cls(environment=int(words[0]), global_rng=int(words[1]))
 
 
 class EpisodeEnvironment:

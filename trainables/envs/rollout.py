@@ -23,21 +23,16 @@ import torch
 
 from ..data.dataset import EvaluationSpec
 from ..errors import Diverged
+from . import mazes
 from .build import EpisodeEnvironment, EpisodeSeeds, pooled
 from .policy import Policy
 
 BLOCK = 32
-_ENVIRONMENT, _POLICY = 0, 1
+_POLICY = 1  # first word of the spawn key; environments use 0
 
 
 class _NotFinite(Exception):
     pass
-
-
-def episode_seeds(seed: int, number: int) -> EpisodeSeeds:
-    """The seeds of one episode of a lane with this seed."""
-    words = np.random.SeedSequence(seed, spawn_key=(_ENVIRONMENT, number)).generate_state(2)
-    return EpisodeSeeds(environment=int(words[0]), global_rng=int(words[1]))
 
 
 def noise_generator(seed: int, block: int, device: str = "cpu") -> torch.Generator:
@@ -59,6 +54,15 @@ class Episode:
     observations: list[np.ndarray] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
+    positions: list[np.ndarray] = field(default_factory=list)
+    goal: np.ndarray | None = None
+    """Where the task is solved, in mazes."""
+
+    def note(self, environment: EpisodeEnvironment, observation: np.ndarray) -> None:
+        """Record where the episode stands."""
+        self.observations.append(observation)
+        if (place := mazes.position(environment.raw)) is not None:
+            self.positions.append(place)
 
 
 def run_episodes(
@@ -119,14 +123,16 @@ def _play_wave(
 ) -> None:
     environments = pooled(spec, len(wave))
     first = [
-        environment.reset(episode_seeds(seeds[episode.lane], episode.number))
+        environment.reset(EpisodeSeeds.of(seeds[episode.lane], episode.number))
         for environment, episode in zip(environments, wave, strict=True)
     ]
     observations = np.zeros((len(seeds), BLOCK, len(first[0])), np.float32)
     for episode, observation in zip(wave, first, strict=True):
         observations[episode.lane, episode.number % BLOCK] = observation
-        if record:
-            episode.observations.append(observation)
+    if record:
+        for environment, episode, observation in zip(environments, wave, first, strict=True):
+            episode.note(environment, observation)
+            episode.goal = mazes.goal(environment.raw)
     running = list(zip(environments, wave, strict=True))
     while running:
         actions = _act(policy, observations, generators, device)
@@ -159,7 +165,7 @@ def _step(
     if success is not None:
         episode.success = bool(episode.success) or success
     if record:
-        episode.observations.append(observation)
+        episode.note(environment, observation)
         episode.actions.append(actions[row])
         episode.rewards.append(reward)
     return over

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from flowsweep.trainables.data.dataset import EvaluationSpec
+from flowsweep.trainables.envs.build import EpisodeEnvironment, EpisodeSeeds
 from flowsweep.trainables.envs.evaluate import environments_at_once, evaluate
-from flowsweep.trainables.envs.rollout import BLOCK, episode_seeds
+from flowsweep.trainables.envs.rollout import BLOCK, run_episodes
 from flowsweep.trainables.errors import Diverged, UserError
 
 
@@ -41,7 +42,7 @@ def test_waves_change_nothing(point_maze, goal_seeker, at_once):
 def test_more_episodes_begin_with_the_same_ones_across_blocks_of_noise(point_maze, goal_seeker):
     short = point_maze.model_copy(update={"max_episode_steps": 10})
     few = evaluate(goal_seeker(1), short, [3], 5)[0]
-    many = evaluate(goal_seeker(1), short, [3], BLOCK + 3)[0]
+    many = evaluate(goal_seeker(1), short, [3], BLOCK + 3, max_environments=8)[0]
     assert many.episodes["return"][:5] == few.episodes["return"]
     assert len(many.episodes["length"]) == BLOCK + 3
 
@@ -54,8 +55,6 @@ def test_environments_drawing_from_numpys_global_generator_are_reproducible(tele
 
 
 def record(spec, policy, at_once):
-    from flowsweep.trainables.envs.rollout import run_episodes
-
     wanted = [(0, number) for number in range(4)]
     played = run_episodes(policy, spec, [5], wanted, at_once=at_once, record=True)
     return [np.stack(episode.observations) for episode in played]
@@ -96,13 +95,11 @@ def test_an_environment_without_a_notion_of_success_reports_none(wanderer):
 
 
 def test_actions_reach_the_environment_on_its_own_scale():
-    from flowsweep.trainables.envs.build import EpisodeEnvironment
-
     spec = EvaluationSpec(
         library="gymnasium", id="Pendulum-v1", action_low=(-2.0,), action_high=(2.0,), max_episode_steps=20
     )
     environment = EpisodeEnvironment(spec)
-    environment.reset(episode_seeds(0, 0))
+    environment.reset(EpisodeSeeds.of(0, 0))
     for given, torque in [(-1.0, -2.0), (0.5, 1.0), (7.0, 2.0)]:
         environment.step(np.array([given]))
         assert environment.raw.unwrapped.last_u == pytest.approx(torque)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -50,7 +50,7 @@ class StudySearch:
         storage: str,
         search: Search,
         space: Space,
-        direction: str,
+        direction: Literal["maximize", "minimize"],
         pruner: optuna.pruners.BasePruner,
     ):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -96,12 +96,9 @@ class StudySearch:
         """The newest value of every trial that has got as far as ``step``."""
         found = []
         for trial in self.study.get_trials(deepcopy=False):
-            if trial.intermediate_values and max(trial.intermediate_values) >= step:
-                found.append(
-                    trial.intermediate_values[max(s for s in trial.intermediate_values if s <= step)]
-                    if min(trial.intermediate_values) <= step
-                    else next(iter(trial.intermediate_values.values()))
-                )
+            reached = [s for s in trial.intermediate_values if s <= step]
+            if reached and max(trial.intermediate_values) >= step:
+                found.append(trial.intermediate_values[max(reached)])
         return found
 
     def tell(self, name: str, status: str, value: float | None, reason: str) -> None:

@@ -55,6 +55,10 @@ class Source(Protocol):
         """Digest of the content; equal content gives an equal fingerprint on every machine."""
         ...
 
+    def describe(self) -> Mapping[str, Any]:
+        """What is worth recording about it, as plain JSON (sizes, ranges, ``findings`` of sanity checks)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Lane(Generic[C]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from .artifacts import BrokenSnapshot, read_snapshot, write_snapshot
+from .artifacts import Damaged, read_snapshot, write_snapshot
 from .base import Snapshot
 
 KEPT = 2
@@ -34,7 +34,7 @@ class Checkpoints:
         for path in self._newest_first():
             try:
                 return read_snapshot(path)
-            except BrokenSnapshot:
+            except Damaged:
                 continue
         return None
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .artifacts import ArtifactStore, Claim, Finished, Held, write_snapshot
+from .artifacts import ArtifactStore, Claim, Finished, Held, Provenance, write_snapshot
 from .base import Lane, Learner, Snapshot, Stage, identity_key, load_system
+from .code_version import code_version
 from .config import parse
 from .events import Event, Produced, StageComputed, StageReused, Waiting
 from .request import TrialRequest
@@ -72,10 +73,10 @@ class Walk:
                 if isinstance(answer, Held):
                     waiting = Waiting(stage.name, key, answer.holder)
                     continue
-                if isinstance(answer, Claim):
-                    yield from self._compute(stage, seed, key, answer)
-                elif isinstance(answer, Finished):
-                    yield StageReused(stage.name, key, seed, float(answer.artifact.cost["cpu_s"]))
+                if isinstance(answer, Finished):
+                    yield StageReused(stage.name, key, seed, answer.artifact.provenance.cpu_s)
+                else:
+                    yield from self._compute(stage, seed, answer)
                 self._outputs[seed][stage.name] = self.store.load(key)
                 self._keys[seed][stage.name] = key
                 missing.remove(seed)
@@ -83,25 +84,26 @@ class Walk:
                 yield waiting
                 time.sleep(POLL_S)
 
-    def _compute(self, stage: Stage, seed: int, key: str, claim: Claim) -> Iterator[Event]:
-        config = self.configs[stage.name]
+    def _compute(self, stage: Stage, seed: int, claim: Claim) -> Iterator[Event]:
+        config, wall_s, cpu_s = self.configs[stage.name], time.monotonic(), time.process_time()
         with claim:
-            wall_s, cpu_s = time.monotonic(), time.process_time()
             learner = stage.start([Lane(config, seed, self._outputs[seed])], self.source, self.request.device)
             self._training = Training(
-                stage.name, learner, config.steps, [seed], self.folder / f"{stage.name}-{seed}"
+                stage.name, learner, config.steps, [seed], self.folder / f"{stage.name}-seed-{seed}"
             )
             yield from self._training
-            cost = {
-                "cpu_s": time.process_time() - cpu_s,
-                "wall_s": time.monotonic() - wall_s,
-                "steps": config.steps,
-            }
-            artifact = claim.publish(learner.outputs()[0], identity=self._identity(stage, seed), cost=cost)
+            provenance = Provenance(
+                identity=self._identity(stage, seed),
+                cpu_s=time.process_time() - cpu_s,
+                wall_s=time.monotonic() - wall_s,
+                steps=config.steps,
+                code_version=code_version(),
+            )
+            artifact = claim.publish(learner.outputs()[0], provenance)
         self._training.checkpoints.clear()
         self._training = None
         yield StageComputed(
-            stage.name, key, seed, config.steps, cost["cpu_s"], cost["wall_s"], artifact.bytes
+            stage.name, claim.key, seed, config.steps, provenance.cpu_s, provenance.wall_s, artifact.bytes
         )
 
     def _learn(self, stage: Stage):

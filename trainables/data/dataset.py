@@ -96,6 +96,10 @@ class FlatDataset:
         """Digest of the content."""
         return self.info.fingerprint
 
+    def describe(self) -> Mapping[str, Any]:
+        """The dataset's info as plain JSON, for plans and records."""
+        return self.info.model_dump(mode="json")
+
     @cached_property
     def episode_of(self) -> np.ndarray:
         """[N] int64, the episode each transition belongs to."""

@@ -1,0 +1,118 @@
+"""What is tried, in order: the search, then its best trials and the baselines on the test seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..trainables.request import TrialRequest
+from .desk import Desk
+from .journal import Fact
+from .plan import Plan
+from .search import StudySearch
+
+
+def search_requests(
+    plan: Plan, desk: Desk, search: StudySearch, recorded: Sequence[Fact]
+) -> Iterator[Mapping[str, Any]]:
+    """Search trials: first those an earlier driver left unfinished, then new proposals up to the wanted number."""
+    proposed = [fact for fact in recorded if fact.kind == "trial_proposed" and fact.data["phase"] == "search"]
+    yield from _unfinished(plan, desk, recorded, "search", search)
+    for _ in range(len(proposed), plan.spec.search.trials):
+        proposal = search.propose()
+        yield _propose(
+            plan, desk, proposal.trial, "search", dict(proposal.params), {"number": proposal.number}
+        )
+
+
+def confirmations(
+    plan: Plan, desk: Desk, search: StudySearch, recorded: Sequence[Fact]
+) -> Iterator[Mapping[str, Any]]:
+    """The best search trials and the baselines, trained anew on seeds the search has not seen."""
+    for phase in ("confirm", "baseline"):
+        yield from _unfinished(plan, desk, recorded, phase)
+    known = {fact.trial for fact in recorded if fact.kind == "trial_proposed"}
+    best = ranked(plan, recorded)
+    for rank, trial in enumerate(best[: plan.spec.confirm.top], start=1):
+        name = f"confirm-{rank}-{trial}"
+        if name not in known:
+            yield _propose(
+                plan, desk, name, "confirm", params_of(recorded, trial), {"confirms": trial, "rank": rank}
+            )
+    for stage in plan.spec.confirm.baselines:
+        if f"baseline-{stage}" not in known and best:
+            params = params_of(recorded, best[0])
+            yield _propose(plan, desk, f"baseline-{stage}", "baseline", params, {"through": stage})
+
+
+def ranked(plan: Plan, recorded: Sequence[Fact]) -> list[str]:
+    """Search trials that ran to their end, best first; equal values keep the order in which they were proposed."""
+    searched = {
+        fact.trial for fact in recorded if fact.kind == "trial_proposed" and fact.data["phase"] == "search"
+    }
+    values = {
+        fact.trial: fact.data["value"]
+        for fact in recorded
+        if fact.kind == "trial_ended" and fact.data["status"] == "finished" and fact.trial in searched
+    }
+    sign = -1 if plan.spec.objective.direction == "maximize" else 1
+    return sorted((t for t in values if t is not None), key=lambda trial: (sign * values[trial], trial))
+
+
+def params_of(recorded: Sequence[Fact], trial: str) -> dict[str, Any]:
+    """The searched parameters of a trial on record."""
+    return next(dict(f.data["params"]) for f in recorded if f.kind == "trial_proposed" and f.trial == trial)
+
+
+def request_of(fact: Fact) -> dict[str, Any]:
+    """The request behind a proposal on record."""
+    return dict(fact.data["request"])
+
+
+def _propose(
+    plan: Plan, desk: Desk, name: str, phase: str, params: dict[str, Any], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    spec, confirming = plan.spec, phase != "search"
+    configs = plan.resolved.trial_configs(params)
+    request = TrialRequest(
+        trial=name,
+        system=spec.system,
+        dataset=spec.dataset,
+        configs=configs,
+        seeds=spec.seeds.test if confirming else spec.seeds.tune,
+        through=facts.get("through", plan.resolved.stage),
+        episodes=spec.confirm.episodes if confirming else spec.evaluation.episodes,
+        evaluate_every_steps=None if confirming else spec.evaluation.every_steps,
+        threads=spec.resources.threads,
+        device="cuda" if spec.resources.gpus else "cpu",
+        illustrate=confirming,
+    ).model_dump(mode="json")
+    desk.propose(
+        name,
+        phase,
+        {
+            "params": params,
+            "configs": configs,
+            "seeds": request["seeds"],
+            "through": request["through"],
+            "request": request,
+            **facts,
+        },
+    )
+    return request
+
+
+def _unfinished(
+    plan: Plan, desk: Desk, recorded: Sequence[Fact], phase: str, search: StudySearch | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """Trials that were proposed and not ended, or ended only because the sweep was asked to stop."""
+    endings = {fact.trial: fact.data["status"] for fact in recorded if fact.kind == "trial_ended"}
+    for fact in recorded:
+        if fact.kind != "trial_proposed" or fact.data["phase"] != phase or fact.trial is None:
+            continue
+        if endings.get(fact.trial, "cancelled") not in ("cancelled", "preempted"):
+            continue
+        if search is not None:
+            search.reopen(fact.trial)
+        desk.reopen(fact.trial, phase, [f for f in recorded if f.trial == fact.trial])
+        yield request_of(fact)

@@ -1,0 +1,238 @@
+"""What would run: trials, rungs, stages computed and reused, episodes, hours, disk. Starts nothing."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..search_spaces.parameters import Choice
+from ..trainables.base import Source, Stage, identity_key
+from .errors import UserError
+from .paths import Home
+from .resolve import Resolved, resolve
+from .scheduling import rungs
+from .spec import Resources, SweepSpec
+from .stages import StageStore
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage in the plan.
+
+    Attributes:
+        needed: times a trial needs the stage's output, over all trials and seeds.
+        computed: times it is computed at most.
+        stored: times it is already in the stage store.
+        core_h: estimated core-hours of what is computed.
+        saved_core_h: estimated core-hours that sharing saves.
+    """
+
+    stage: str
+    phase: str
+    steps: int
+    needed: int
+    computed: int
+    stored: int
+    core_h: float
+    saved_core_h: float
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that can start.
+
+    Attributes:
+        source: description of what is learnt from.
+        episodes: evaluation episodes if no trial stops early.
+        core_h: estimated core-hours of training if no trial stops early.
+        hours: the same on the cores the sweep may use.
+    """
+
+    resolved: Resolved
+    fingerprint: str
+    source: Mapping[str, Any]
+    stages: tuple[StageRow, ...]
+    rungs: tuple[int, ...]
+    episodes: int
+    concurrent: int
+    core_h: float
+    saved_core_h: float
+    hours: float
+    disk_bytes: int
+
+    @property
+    def spec(self) -> SweepSpec:
+        """The sweep file."""
+        return self.resolved.spec
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON."""
+        spec = self.spec
+        return {
+            "name": spec.name,
+            "system": spec.system,
+            "dataset": {"name": spec.dataset, "fingerprint": self.fingerprint},
+            "objective": spec.objective.model_dump(),
+            "trials": spec.search.trials,
+            "searched": {
+                key: parameter.model_dump(mode="json") for key, parameter in self.resolved.space.items()
+            },
+            "rungs": list(self.rungs),
+            "stages": [asdict(row) for row in self.stages],
+            "episodes": self.episodes,
+            "concurrent": self.concurrent,
+            "core_h": self.core_h,
+            "saved_core_h": self.saved_core_h,
+            "hours": self.hours,
+            "disk_bytes": self.disk_bytes,
+        }
+
+
+def make_plan(spec: SweepSpec, home: Home, capacity: Mapping[str, float] | None = None) -> Plan:
+    """Check everything about a sweep and count what it would do.
+
+    Args:
+        home: where stages may already be stored.
+        capacity: ``CPU`` and ``GPU`` of the cluster; this machine's when not given.
+
+    Raises:
+        UserError: something about the sweep cannot work.
+    """
+    resolved = resolve(spec)
+    capacity = capacity or local_capacity()
+    concurrent = concurrent_trials(spec.resources, capacity)
+    source = resolved.system.open_source(spec.dataset)
+    rows = [*_search_rows(resolved, source, StageStore(home.stages)), *_confirm_rows(resolved)]
+    core_h = sum(row.core_h for row in rows)
+    steps = resolved.configs[resolved.stage].steps
+    return Plan(
+        resolved=resolved,
+        fingerprint=source.fingerprint,
+        source=source.describe(),
+        stages=tuple(rows),
+        rungs=tuple(rungs(spec.stop, steps)),
+        episodes=_episodes(spec, steps),
+        concurrent=concurrent,
+        core_h=core_h,
+        saved_core_h=sum(row.saved_core_h for row in rows),
+        hours=core_h / min(concurrent, spec.search.trials),
+        disk_bytes=sum(row.disk_bytes for row in rows),
+    )
+
+
+def local_capacity() -> dict[str, float]:
+    """CPUs this process may use and GPUs of this machine."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = (
+        len(glob.glob("/dev/nvidia[0-9]*")) if visible is None else len([v for v in visible.split(",") if v])
+    )
+    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(gpus)}
+
+
+def concurrent_trials(resources: Resources, capacity: Mapping[str, float]) -> int:
+    """How many trials run at once.
+
+    Raises:
+        UserError: not even one fits.
+    """
+    fits = []
+    for key, kind, wanted in (("cpus", "CPU", resources.cpus), ("gpus", "GPU", resources.gpus)):
+        if wanted > capacity.get(kind, 0):
+            raise UserError(
+                f"one trial asks for more {kind}s than there are ({capacity.get(kind, 0):g})",
+                key=f"resources.{key}",
+                value=wanted,
+                fix="Lower it, or run on a cluster that has them (`flowsweep submit`).",
+            )
+        if wanted > 0:
+            fits.append(int(capacity[kind] // wanted))
+    return (
+        min(*fits, resources.concurrent or fits[0])
+        if len(fits) > 1
+        else min(fits[0], resources.concurrent or fits[0])
+    )
+
+
+def _search_rows(resolved: Resolved, source: Source, store: StageStore) -> list[StageRow]:
+    spec, rows, variants = resolved.spec, [], 1
+    keys: dict[int, dict[str, str]] = {seed: {} for seed in spec.seeds.tune}
+    for stage in _walked(resolved):
+        needed = spec.search.trials * len(spec.seeds.tune)
+        searched = [p for key, p in resolved.space.items() if key.split(".", 1)[0] == stage.name]
+        variants = min(spec.search.trials, variants * _variants(searched, spec.search.trials))
+        stored = 0
+        if stage is resolved.system.stages[-1]:
+            computed = needed
+        else:
+            computed = variants * len(spec.seeds.tune)
+            if variants == 1:
+                stored = _count_stored(resolved, stage, source, store, keys)
+        rows.append(_row(resolved, stage, "search", needed, computed - stored, stored))
+    return rows
+
+
+def _confirm_rows(resolved: Resolved) -> list[StageRow]:
+    spec = resolved.spec
+    top = min(spec.confirm.top, spec.search.trials)
+    if top == 0 and not spec.confirm.baselines:
+        return []
+    rows, variants = [], 1
+    for stage in _walked(resolved):
+        searched = any(key.split(".", 1)[0] == stage.name for key in resolved.space)
+        variants = top if searched or stage is resolved.system.stages[-1] else variants
+        count = len(spec.seeds.test)
+        rows.append(_row(resolved, stage, "confirm", max(top, 1) * count, variants * count, 0))
+    return rows
+
+
+def _row(resolved: Resolved, stage: Stage, phase: str, needed: int, computed: int, stored: int) -> StageRow:
+    config = resolved.configs[stage.name]
+    cost = stage.cost(config)
+    core_h = cost.core_s / 3600
+    return StageRow(
+        stage.name,
+        phase,
+        config.steps,
+        needed,
+        computed,
+        stored,
+        core_h * computed,
+        core_h * (needed - computed),
+        cost.disk_bytes * computed,
+    )
+
+
+def _walked(resolved: Resolved) -> tuple[Stage, ...]:
+    stages = resolved.system.stages
+    return stages[: stages.index(resolved.system.stage(resolved.stage)) + 1]
+
+
+def _variants(parameters: list[Any], trials: int) -> int:
+    count = 1
+    for parameter in parameters:
+        count *= len(parameter.values) if isinstance(parameter, Choice) else trials
+    return count
+
+
+def _count_stored(
+    resolved: Resolved, stage: Stage, source: Source, store: StageStore, keys: dict[int, dict[str, str]]
+) -> int:
+    found = 0
+    for seed, upstream in keys.items():
+        identity = stage.identity(resolved.configs[stage.name], upstream, source.fingerprint, seed)
+        upstream[stage.name] = identity_key(identity)
+        found += store.path(upstream[stage.name]).exists()
+    return found
+
+
+def _episodes(spec: SweepSpec, steps: int) -> int:
+    every = spec.evaluation.every_steps or steps
+    each = -(-steps // every) * spec.evaluation.episodes
+    confirmed = (
+        (spec.confirm.top + len(spec.confirm.baselines)) * len(spec.seeds.test) * spec.confirm.episodes
+    )
+    return spec.search.trials * len(spec.seeds.tune) * each + confirmed

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import EvaluationSpec
-from .mazes import plot_trajectories
+from .build import pooled
+from .mazes import layout, plot_trajectories
 from .policy import Policy
 from .render import Media, render_trace
 from .rollout import Episode, run_episodes
@@ -53,20 +54,31 @@ def record_episode(
     folder: Path,
     *,
     lane: int = 0,
-    number: int = 0,
     name: str = "episode",
+    ways: int = 8,
     device: str = "cpu",
 ) -> Media:
-    """Play one episode and show it: a trace, a short video and a strip of stills, in mazes also the way taken.
+    """Play the first episode of an evaluation and show it: its trace, a short video and a strip of stills.
 
-    What the machine cannot render is left out, with the reason in ``Media.missing``.
+    In mazes a figure of the ways taken in the first episodes is added; it needs no renderer. What the machine
+    cannot render is left out, with the reason in ``Media.missing``.
+
+    Args:
+        policy: P policies acting together.
+        spec: the environment.
+        seeds: one per lane.
+        folder: where ``<name>.safetensors``, ``.mp4``, ``.png`` and ``-ways.png`` go.
+        lane: whose episodes.
+        name: of the files; also the title of the figure.
+        ways: how many episodes the figure of a maze shows.
+        device: where the policy computes.
     """
-    trace = trace_episodes(policy, spec, seeds, [number], lane=lane, device=device)[0]
-    stored = trace.save(folder / f"{name}.safetensors")
+    in_maze = layout(pooled(spec, 1)[0].raw) is not None
+    traces = trace_episodes(policy, spec, seeds, range(ways if in_maze else 1), lane=lane, device=device)
+    stored = traces[0].save(folder / f"{name}.safetensors")
     rendered = render_trace(stored, folder)
-    way = plot_trajectories(spec, {name: [trace]}, folder / f"{name}-way.png")
-    paths = (stored, *rendered.paths, *([way] if way else []))
-    return Media(paths, rendered.missing)
+    figure = plot_trajectories(spec, {name: traces}, folder / f"{name}-ways.png") if in_maze else None
+    return Media((stored, *rendered.paths, *([figure] if figure else [])), rendered.missing)
 
 
 def _trace(spec: EvaluationSpec, seed: int, episode: Episode) -> Trace:

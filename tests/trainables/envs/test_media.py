@@ -61,7 +61,7 @@ def test_ways_through_a_maze_are_drawn_with_one_panel_per_policy(tmp_path, point
 
 def test_an_episode_is_shown_with_what_this_machine_can_render(tmp_path, point_maze, goal_seeker):
     media = record_episode(goal_seeker(1), point_maze, [7], tmp_path, name="best")
-    assert {"best.safetensors", "best-way.png"} <= {path.name for path in media.paths}
+    assert {"best.safetensors", "best-ways.png"} <= {path.name for path in media.paths}
     assert all(path.stat().st_size > 1000 for path in media.paths)
     names = {path.name for path in media.paths}
     assert media.missing or {"best.mp4", "best.png"} <= names

@@ -1,0 +1,187 @@
+"""What a dataset's rewards, ends and evaluation mean, family by family.
+
+Legend: E episodes, N steps, S states, O observation size.
+
+Rewards and masks are what a value function learns from: ``target = reward + discount * mask * value(next state)``.
+An episode's end is a boundary and nothing more; the mask is 0 only where the task itself ends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .dataset import EvaluationSpec
+from .names import DatasetName
+from .source import Entry, RawEpisodes, Spaces
+
+METADATA_KEY = "flowsweep"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a family makes of raw episodes.
+
+    Attributes:
+        rewards: [N] float32.
+        masks: [N] float32.
+        notes: decisions a user should know of.
+    """
+
+    rewards: np.ndarray
+    masks: np.ndarray
+    evaluation: EvaluationSpec | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of dataset.
+
+    Attributes:
+        entries: which arrays of an observation make the state, in order.
+        infos: per-state infos :attr:`label` needs.
+        label: rewards, masks and evaluation; may mend states in place.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    infos: tuple[str, ...]
+    label: Callable[[RawEpisodes], Labels]
+
+
+def family_of(name: DatasetName, metadata: Mapping[str, Any], spaces: Spaces) -> Family:
+    """Decide what kind of dataset this is, from its provenance, else from its id.
+
+    Raises:
+        UserError: a task was asked of a dataset that has none.
+    """
+    ours = metadata.get(METADATA_KEY) or {}
+    if ours.get("family") == "ogbench":
+        from .ogbench_tasks import ogbench_family
+
+        return ogbench_family(name, ours, spaces)
+    if name.task is not None:
+        raise UserError(
+            "only OGBench datasets have tasks to choose from",
+            key="dataset",
+            value=str(name),
+            fix=f"Use `{name.minari_id}`.",
+        )
+    if ours.get("family") == "pointmaze":
+        return _goal_reaching("pointmaze", metadata, spaces, _label_terminating)
+    if name.minari_id.startswith("D4RL/pointmaze/"):
+        return _goal_reaching("D4RL pointmaze", metadata, spaces, _label_d4rl_pointmaze)
+    if name.minari_id.startswith("D4RL/antmaze/"):
+        return _d4rl_antmaze(metadata, spaces)
+    entries = _usual_entries(spaces)
+    return Family("plain", entries, (), lambda raw: _label_plain(raw, metadata, spaces, entries))
+
+
+def _goal_reaching(
+    name: str,
+    metadata: Mapping[str, Any],
+    spaces: Spaces,
+    label: Callable[[RawEpisodes, int], tuple[np.ndarray, np.ndarray, tuple[str, ...]]],
+) -> Family:
+    entries: tuple[Entry, ...] = (("observation",), ("desired_goal",))
+    goal_at = spaces.observation[("observation",)]
+
+    def labelled(raw: RawEpisodes) -> Labels:
+        rewards, masks, notes = label(raw, goal_at)
+        evaluation = evaluation_from(metadata, entries, spaces, continuing_task=False, reset_target=False)
+        return Labels(rewards, masks, evaluation, notes)
+
+    return Family(name, entries, (), labelled)
+
+
+def _label_terminating(raw: RawEpisodes, goal_at: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    # Reaching the goal ends the task: -1 per step until then, so that a shorter way is worth more.
+    rewards = (raw.rewards - 1).astype(np.float32)
+    return (
+        rewards,
+        1 - raw.terminations.astype(np.float32),
+        ("rewards are success - 1 (-1 per step, 0 at the goal)",),
+    )
+
+
+def _label_d4rl_pointmaze(raw: RawEpisodes, goal_at: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    # The observation that opens an episode still shows the goal just reached (Minari issue 265); the next is right.
+    raw.states[raw.first_rows, goal_at:] = raw.states[raw.first_rows + 1, goal_at:]
+    after = raw.states[raw.rows + 1]
+    success = np.linalg.norm(after[:, :2] - after[:, goal_at : goal_at + 2], axis=1) <= _GOAL_RADIUS
+    stale = "the first goal of each episode was taken from its second observation (Minari issue 265)"
+    if np.isin(raw.rewards, (0.0, 1.0)).all():
+        success = raw.rewards == 1
+        rewards = success - 1.0
+        note = "rewards are success - 1 (-1 per step, 0 at the goal)"
+    else:
+        rewards = raw.rewards
+        note = "dense rewards are kept as stored"
+    return rewards.astype(np.float32), 1 - success.astype(np.float32), (stale, note)
+
+
+_GOAL_RADIUS = 0.45
+
+
+def _d4rl_antmaze(metadata: Mapping[str, Any], spaces: Spaces) -> Family:
+    # D4RL's 29 numbers: where the ant is, then its joints. The goal is the evaluation's and stays the same.
+    entries: tuple[Entry, ...] = (("achieved_goal",), ("observation",))
+
+    def labelled(raw: RawEpisodes) -> Labels:
+        success = raw.rewards == 1
+        evaluation = evaluation_from(metadata, entries, spaces, continuing_task=False, reset_target=False)
+        notes = (
+            "rewards are success - 1; the mask is 0 at the goal, and episodes go on after it",
+            "collected with Minari's environments: scores do not compare with tables for the original antmaze-v2",
+        )
+        return Labels((raw.rewards - 1).astype(np.float32), 1 - success.astype(np.float32), evaluation, notes)
+
+    return Family("D4RL antmaze", entries, (), labelled)
+
+
+def _usual_entries(spaces: Spaces) -> tuple[Entry, ...]:
+    if () in spaces.observation:
+        return ((),)
+    usual = tuple(entry for entry in ((("observation",)), (("desired_goal",))) if entry in spaces.observation)
+    return usual if ("observation",) in usual else tuple(sorted(spaces.observation))
+
+
+def _label_plain(
+    raw: RawEpisodes, metadata: Mapping[str, Any], spaces: Spaces, entries: Sequence[Entry]
+) -> Labels:
+    return Labels(
+        raw.rewards.astype(np.float32),
+        1 - raw.terminations.astype(np.float32),
+        evaluation_from(metadata, entries, spaces),
+    )
+
+
+def evaluation_from(
+    metadata: Mapping[str, Any], entries: Sequence[Entry], spaces: Spaces, **overrides: Any
+) -> EvaluationSpec | None:
+    """The evaluation environment a Minari dataset names, else the one it was collected in, else None.
+
+    Args:
+        overrides: constructor arguments that must hold for scores to mean what we say.
+    """
+    stored = metadata.get("eval_env_spec") or metadata.get("env_spec")
+    if not stored or any(len(entry) > 1 for entry in entries):
+        return None
+    spec = json.loads(stored)
+    if not spec.get("max_episode_steps"):
+        return None
+    return EvaluationSpec(
+        library="gymnasium",
+        id=spec["id"],
+        kwargs={**spec.get("kwargs", {}), **overrides},
+        observation_keys=tuple(entry[0] for entry in entries if entry),
+        action_low=tuple(spaces.action_low.tolist()),
+        action_high=tuple(spaces.action_high.tolist()),
+        max_episode_steps=spec["max_episode_steps"],
+    )

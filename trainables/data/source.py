@@ -1,0 +1,261 @@
+"""Reading a Minari dataset once, straight into arrays, and refusing one that is not whole.
+
+Legend: E episodes, N steps, S = N + E states, O observation size, A action size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+
+Entry = tuple[str, ...]
+"""Path of one array inside an observation: ``()`` for an array observation, ``("desired_goal",)`` in a dict."""
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What the observations and actions of a dataset are.
+
+    Attributes:
+        observation: sizes of the one-dimensional arrays in an observation, by entry.
+        action_low: [A] lower bounds.
+        action_high: [A] upper bounds.
+    """
+
+    observation: Mapping[Entry, int]
+    action_low: np.ndarray
+    action_high: np.ndarray
+
+
+@dataclass(frozen=True)
+class RawEpisodes:
+    """A dataset's episodes end to end, as stored.
+
+    Attributes:
+        lengths: [E] int64 steps.
+        states: [S, O] float32, the wanted entries side by side.
+        actions: [N, A] float64.
+        rewards: [N] float64.
+        terminations: [N] bool.
+        infos: [S, ...] wanted infos, by name.
+    """
+
+    lengths: np.ndarray
+    states: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminations: np.ndarray
+    infos: Mapping[str, np.ndarray]
+
+    @property
+    def rows(self) -> np.ndarray:
+        """[N] int64, the state row of each step: every episode has one state more than steps."""
+        episode = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        return np.arange(len(self.rewards)) + episode
+
+    @property
+    def last_steps(self) -> np.ndarray:
+        """[E] the index of each episode's last step."""
+        return np.cumsum(self.lengths) - 1
+
+    @property
+    def first_rows(self) -> np.ndarray:
+        """[E] the row of each episode's first state."""
+        return np.cumsum(self.lengths + 1) - (self.lengths + 1)
+
+
+def source_guard(data: Path) -> str:
+    """A digest that changes whenever the dataset's files do: names, sizes and times, no content. Costs microseconds."""
+    entries = sorted(
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in data.iterdir()
+        if not path.name.startswith(".")
+    )
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+
+
+def read_spaces(observation_space: Any, action_space: Any, name: str) -> Spaces:
+    """Sizes and bounds, or why a flow policy cannot learn from them.
+
+    Raises:
+        UserError: actions are discrete or unbounded, or observations are not vectors.
+    """
+    from gymnasium.spaces import Box, Dict
+
+    if not isinstance(action_space, Box) or action_space.dtype.kind != "f" or len(action_space.shape) != 1:  # type: ignore[union-attr]
+        raise UserError(
+            f"actions are {action_space}, and a flow policy needs a vector of real numbers",
+            key="dataset",
+            value=name,
+            fix="Choose a dataset with a continuous (Box) action space.",
+        )
+    low, high = action_space.low.astype(np.float64), action_space.high.astype(np.float64)
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+        raise UserError(
+            f"the action space {action_space} is unbounded, so actions cannot be scaled to [-1, 1]",
+            key="dataset",
+            value=name,
+            fix="Choose a dataset whose action space has finite bounds.",
+        )
+
+    def vectors(space: Any, entry: Entry) -> dict[Entry, int]:
+        if isinstance(space, Dict):
+            found: dict[Entry, int] = {}
+            for key, part in space.spaces.items():
+                found |= vectors(part, (*entry, key))
+            return found
+        if isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f":  # type: ignore[union-attr]
+            return {entry: space.shape[0]}
+        return {}
+
+    sizes = vectors(observation_space, ())
+    if not sizes:
+        raise UserError(
+            f"observations are {type(observation_space).__name__} without any vector of real numbers",
+            key="dataset",
+            value=name,
+            fix="Choose a dataset of states; images, text and discrete observations are not supported.",
+        )
+    return Spaces(sizes, low, high)
+
+
+def read_episodes(
+    storage: Any, spaces: Spaces, entries: Sequence[Entry], infos: Sequence[str], name: str
+) -> RawEpisodes:
+    """Read every episode.
+
+    Args:
+        storage: Minari's storage object of the dataset.
+        entries: which arrays of the observation, in the order they are laid side by side.
+        infos: names of per-state infos to keep.
+
+    Raises:
+        UserError: files cannot be read, an episode is inconsistent, or the episodes do not add up to the declared total.
+    """
+    try:
+        with _episode_source(storage) as episodes:
+            return _collect(episodes, spaces, entries, infos, name)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"its files cannot be read ({error})", key="dataset", value=name, fix=_REMAKE
+        ) from error
+
+
+_REMAKE = "Make, import or download it again (`flowsweep data make --force` or `minari download --force`)."
+
+
+def _collect(
+    source: _Source, spaces: Spaces, entries: Sequence[Entry], infos: Sequence[str], name: str
+) -> RawEpisodes:
+    lengths = source.lengths
+    declared_steps, declared_episodes = source.declared
+    if lengths.sum() != declared_steps or len(lengths) != declared_episodes:
+        raise UserError(
+            f"it declares {declared_steps} steps in {declared_episodes} episodes, "
+            f"but its files hold {lengths.sum()} in {len(lengths)}",
+            key="dataset",
+            value=name,
+            fix="Minari 0.5.4 does this to arrow and parquet episodes of 32,768 steps or more: use the hdf5 form.",
+        )
+    if not len(lengths) or not declared_steps:
+        raise UserError("it holds no transitions", key="dataset", value=name, fix=_REMAKE)
+    steps, states = int(lengths.sum()), int(lengths.sum() + len(lengths))
+    widths = [spaces.observation[entry] for entry in entries]
+    raw = RawEpisodes(
+        lengths=lengths,
+        states=np.empty((states, sum(widths)), np.float32),
+        actions=np.empty((steps, len(spaces.action_low)), np.float64),
+        rewards=np.empty(steps, np.float64),
+        terminations=np.empty(steps, np.bool_),
+        infos={},
+    )
+    kept: dict[str, np.ndarray] = {}
+    edges = np.concatenate([[0], np.cumsum(widths)])
+    step = state = 0
+    for index, (length, episode) in enumerate(zip(lengths.tolist(), source.episodes(), strict=True)):
+        at, seen = slice(step, step + length), slice(state, state + length + 1)
+        for entry, left, right in zip(entries, edges[:-1], edges[1:], strict=True):
+            _place(raw.states[seen, left:right], episode(("observations", *entry)), name, index)
+        for field in ("actions", "rewards", "terminations"):
+            _place(getattr(raw, field)[at], episode((field,)), name, index)
+        for info in infos:
+            values = np.asarray(episode(("infos", info)))
+            column = kept.setdefault(info, np.empty((states, *values.shape[1:]), values.dtype))
+            _place(column[seen], values, name, index)
+        step, state = at.stop, seen.stop
+    return RawEpisodes(**{**raw.__dict__, "infos": kept})
+
+
+def _place(target: np.ndarray, values: np.ndarray, name: str, episode: int) -> None:
+    values = np.asarray(values)
+    if values.shape != target.shape:
+        raise UserError(
+            f"episode {episode} holds an array of shape {values.shape} where {target.shape} was expected",
+            key="dataset",
+            value=name,
+            fix=_REMAKE,
+        )
+    target[...] = values
+
+
+Fetch = Callable[[tuple[str, ...]], Any]
+
+
+@dataclass
+class _Source:
+    """Episodes one after the other, each as a function from a path to an array."""
+
+    lengths: np.ndarray
+    declared: tuple[int, int]
+    episodes: Callable[[], Iterable[Fetch]]
+    close: Callable[[], None]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _episode_source(storage: Any) -> _Source:
+    metadata = storage.read_raw_metadata(storage.data_path)
+    declared = (int(metadata["total_steps"]), int(metadata["total_episodes"]))
+    if metadata["data_format"] == "hdf5":
+        return _hdf5_source(Path(storage.data_path) / "main_data.hdf5", declared)
+    episodes = list(storage.get_episodes(range(declared[1])))
+    lengths = np.array([len(episode["rewards"]) for episode in episodes], np.int64)
+
+    def fetchers() -> Iterable[Fetch]:
+        for episode in episodes:
+            yield lambda path, episode=episode: _walk(episode, path)
+
+    return _Source(lengths, declared, fetchers, lambda: None)
+
+
+def _hdf5_source(path: Path, declared: tuple[int, int]) -> _Source:
+    # Past Minari's reader, which decodes every array of an episode, wanted or not.
+    import h5py
+
+    file = h5py.File(path, "r")
+    groups = [file[f"episode_{index}"] for index in range(len(file))]
+    lengths = np.array([group["rewards"].shape[0] for group in groups], np.int64)  # type: ignore[index, union-attr]
+
+    def fetchers() -> Iterable[Fetch]:
+        for group in groups:
+            yield lambda path, group=group: group["/".join(path)][()]  # type: ignore[index]
+
+    return _Source(lengths, declared, fetchers, file.close)
+
+
+def _walk(value: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value

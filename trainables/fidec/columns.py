@@ -1,0 +1,88 @@
+"""The dataset and the pools on the device, and batches gathered from them.
+
+Legend: P lanes, B batch, N transitions, S states, M base actions per state, K scores, O observation, A action.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..base import Snapshot
+from ..data.dataset import FlatDataset
+from .fisher import Fisher
+
+
+def on_device(array: np.ndarray, device: str | torch.device) -> torch.Tensor:
+    """The array as a tensor; on CPU the same memory, mapped file or not. It must never be written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array).to(device)
+
+
+def gather(column: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Rows of a column [N, ...] for indices [P, B]; [P, B, ...]."""
+    return column.index_select(0, index.flatten()).view(*index.shape, *column.shape[1:])
+
+
+class Columns:
+    """A dataset's columns, put on the device once and shared by all lanes."""
+
+    def __init__(self, dataset: FlatDataset, device: str | torch.device):
+        self.states = on_device(dataset.states, device)
+        self.rows = on_device(dataset.rows, device)
+        self.actions = on_device(dataset.actions, device)
+        self.rewards = on_device(dataset.rewards, device)
+        self.masks = on_device(dataset.masks, device)
+
+    def __len__(self) -> int:
+        return self.rows.shape[0]
+
+
+class Pools:
+    """Base actions and Fisher geometry of every state, read from the pools stage's outputs.
+
+    Lanes that refine the same flow share one copy.
+
+    Args:
+        snapshots: [P] outputs of the pools stage; tensors [S, ...].
+        device: where to keep them.
+    """
+
+    def __init__(self, snapshots: Sequence[Snapshot], device: str | torch.device):
+        unique: dict[int, Snapshot] = {}
+        for snapshot in snapshots:
+            unique.setdefault(snapshot.tensors["base_actions"].data_ptr(), snapshot)
+        places = list(unique)
+        self._tables = [
+            {name: value.to(device) for name, value in snapshot.tensors.items()}
+            for snapshot in unique.values()
+        ]
+        self._table_of = [places.index(s.tensors["base_actions"].data_ptr()) for s in snapshots]
+        self._local = snapshots[0].meta["pools"]["fisher_scope"] == "local"
+        self.base_actions_per_state = snapshots[0].tensors["base_actions"].shape[1]
+
+    def base_actions(self, rows: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
+        """Unclipped base action number ``choice`` [P, B] of state rows [P, B]; [P, B, A]."""
+        return self._gather("base_actions", rows * self.base_actions_per_state + choice, flat=True)
+
+    def fisher(self, rows: torch.Tensor, choice: torch.Tensor) -> Fisher:
+        """The Fisher matrices of state rows [P, B]; ``choice`` picks the sample of the rank-one form."""
+        names = self._tables[0]
+        if "matrix" in names:
+            return Fisher(matrix=self._gather("matrix", rows))
+        if "scores" not in names:
+            return Fisher()
+        if self._local:
+            index = rows * self.base_actions_per_state + choice
+            return Fisher(scores=self._gather("scores", index, flat=True).unsqueeze(-2))
+        return Fisher(scores=self._gather("scores", rows))
+
+    def _gather(self, name: str, index: torch.Tensor, flat: bool = False) -> torch.Tensor:
+        tables = [table[name].flatten(0, 1) if flat else table[name] for table in self._tables]
+        if len(tables) == 1:
+            return gather(tables[0], index)
+        return torch.stack([gather(tables[self._table_of[lane]], row) for lane, row in enumerate(index)])

@@ -1,0 +1,101 @@
+"""Draws from a frozen flow: base actions of a state, and the Fisher matrix they give.
+
+Legend: P lanes, B states, M samples per state, K of them for the Fisher matrix, O observation, A action size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from .config import PoolsConfig
+from .fisher import Fisher, fisher_times, outer_mean, scores_of_samples
+from .flow import Flow
+
+
+@dataclass(frozen=True)
+class FisherSettings:
+    """How Fisher matrices are estimated; the fields are those of :class:`PoolsConfig`."""
+
+    scope: Literal["state", "local", "identity"]
+    estimator: Literal["gaussian", "velocity"]
+    point: Literal["noised", "clean"]
+    time: float
+    width: float
+    fisher_samples: int
+    clip: bool
+    samples: int
+
+    @classmethod
+    def of(cls, config: PoolsConfig, samples: int | None = None) -> FisherSettings:
+        """The settings of a pools stage, drawing ``samples`` per state (by default as many as it stores)."""
+        fisher_samples = 1 if config.fisher_scope == "identity" else config.fisher_samples
+        return cls(
+            scope=config.fisher_scope,
+            estimator=config.score_estimator,
+            point=config.fisher_point,
+            time=config.fisher_time,
+            width=config.fisher_time_width,
+            fisher_samples=fisher_samples,
+            clip=config.clip_for_fisher,
+            samples=config.samples if samples is None else samples,
+        )
+
+    def keeps_scores(self, action_dim: int) -> bool:
+        """Whether K scores are kept instead of an A x A matrix: always for the rank-one form, which needs the
+        score of one sample, and otherwise where they are the smaller of the two."""
+        return self.scope == "local" or (self.scope == "state" and self.fisher_samples < action_dim)
+
+
+Noise = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Normal [P, B, M, A] to start samples from, normal [P, B, M, A] and uniform [P, B, M, 1] for their scores."""
+
+
+@torch.no_grad()
+def draw(
+    flow: Flow, states: torch.Tensor, noise: Noise, settings: FisherSettings
+) -> tuple[torch.Tensor, Fisher]:
+    """Samples of the flow at each state, and the Fisher geometry read off them.
+
+    Args:
+        flow: the frozen flow.
+        states: [P, B, O] normalised.
+        noise: random numbers for M samples per state.
+        settings: how the Fisher matrix is estimated.
+
+    Returns:
+        Unclipped samples [P, B, M, A]; the Fisher matrices, with scores [P, B, K or M, A] or matrix [P, B, A, A].
+        For the rank-one form every one of the M samples has its score.
+    """
+    start, carry, uniform = noise
+    lanes, batch, count, size = start.shape
+    repeated = states.unsqueeze(2).expand(-1, -1, count, -1)
+    samples = flow.sample(repeated.flatten(1, 2), start.flatten(1, 2)).view(lanes, batch, count, size)
+    if settings.scope == "identity":
+        return samples, Fisher()
+    used = count if settings.scope == "local" else settings.fisher_samples
+    points = samples[:, :, :used].clamp(-1, 1) if settings.clip else samples[:, :, :used]
+    scores = scores_of_samples(
+        flow.velocity,
+        repeated[:, :, :used].flatten(1, 2),
+        points.flatten(1, 2),
+        carry[:, :, :used].flatten(1, 2),
+        fisher_times(uniform[:, :, :used], settings.time, settings.width).flatten(1, 2),
+        estimator=settings.estimator,
+        point=settings.point,
+    ).view(lanes, batch, used, size)
+    if settings.keeps_scores(size):
+        return samples, Fisher(scores=scores)
+    return samples, Fisher(matrix=outer_mean(scores))
+
+
+def draw_one(
+    flow: Flow, states: torch.Tensor, noise: Noise, settings: FisherSettings
+) -> tuple[torch.Tensor, Fisher]:
+    """One unclipped sample [P, B, A] per state, the first of the draw, with the state's Fisher matrix."""
+    samples, fisher = draw(flow, states, noise, settings)
+    if settings.scope == "local" and fisher.scores is not None:
+        fisher = Fisher(scores=fisher.scores[:, :, :1])
+    return samples[:, :, 0], fisher

@@ -1,0 +1,99 @@
+"""Adam over stacked parameters, with one learning rate per lane.
+
+Legend: P lanes. Parameters and moments are [P, ...] and stay stacked; where lanes have different learning
+rates, the fused kernel runs once per lane on views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch.optim.adam import adam
+
+from .nets import Params
+
+
+class PopulationAdam:
+    """Adam (Kingma and Ba, 2015) for P lanes, by torch's fused kernel.
+
+    Args:
+        params: parameters [P, ...], updated in place.
+        learning_rates: [P] one per lane.
+    """
+
+    def __init__(self, params: Params, learning_rates: Sequence[float]):
+        self.params = params
+        self.learning_rates = [float(rate) for rate in learning_rates]
+        self.first = {name: torch.zeros_like(value) for name, value in params.items()}
+        self.second = {name: torch.zeros_like(value) for name, value in params.items()}
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, gradients: Mapping[str, torch.Tensor]) -> None:
+        """One update from gradients named and shaped like the parameters."""
+        count = torch.tensor(float(self.steps), device=next(iter(self.params.values())).device)
+        for rate, select in self._groups():
+            adam(
+                params=[select(value) for value in self.params.values()],
+                grads=[select(gradients[name]) for name in self.params],
+                exp_avgs=[select(value) for value in self.first.values()],
+                exp_avg_sqs=[select(value) for value in self.second.values()],
+                max_exp_avg_sqs=[],
+                state_steps=[count.clone() for _ in self.params],  # the kernel counts up what it is given
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=rate,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
+        self.steps += 1
+
+    def _groups(self) -> Iterator[tuple]:
+        if len(set(self.learning_rates)) == 1:
+            yield self.learning_rates[0], lambda value: value
+        else:
+            for lane, rate in enumerate(self.learning_rates):
+                yield rate, lambda value, lane=lane: value[lane]
+
+    def tensors(self) -> Params:
+        """Moments by name; the count of steps is :attr:`steps`."""
+        return {f"{kind}.{name}": value for kind, name, value in self._moments()}
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: Mapping[str, torch.Tensor], steps: int) -> None:
+        """Continue from :meth:`tensors` and the count that belonged to them."""
+        for kind, name, value in self._moments():
+            value.copy_(tensors[f"{kind}.{name}"])
+        self.steps = steps
+
+    def _moments(self) -> Iterator[tuple[str, str, torch.Tensor]]:
+        for kind, moments in (("first", self.first), ("second", self.second)):
+            for name, value in moments.items():
+                yield kind, name, value
+
+
+def gradient_norm(gradients: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """[P] Euclidean norm over all parameters of each lane."""
+    norms = [torch.linalg.vector_norm(value.reshape(len(value), -1), dim=1) for value in gradients.values()]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+def scaled(gradients: Mapping[str, torch.Tensor], factor: torch.Tensor) -> Params:
+    """Every gradient times the factor of its lane.
+
+    Args:
+        gradients: [P, ...] by name; scaled in place.
+        factor: [P].
+    """
+    for value in gradients.values():
+        value.mul_(factor.view(-1, *[1] * (value.dim() - 1)))
+    return dict(gradients)
+
+
+def clip_factor(norm: torch.Tensor, limit: float) -> torch.Tensor:
+    """[P] factor that brings a norm down to ``limit`` where it is above."""
+    return (limit / norm.clamp_min(limit)).detach()

@@ -1,0 +1,109 @@
+"""Follow and stop what was submitted: jobs found by their id or by the sweep's name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ..platform.errors import Unreachable, UserError, nearest
+from .submit import SWEEP
+
+if TYPE_CHECKING:
+    from ray.dashboard.modules.job.pydantic_models import JobDetails
+    from ray.job_submission import JobSubmissionClient
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submitted sweep, as the cluster knows it.
+
+    Attributes:
+        status: pending, running, stopped, succeeded or failed.
+        message: the cluster's own words on it; the end of the log when it failed.
+        started, ended: ISO 8601 in UTC.
+    """
+
+    job: str
+    sweep: str
+    status: str
+    message: str | None
+    started: str | None
+    ended: str | None
+
+    @property
+    def over(self) -> bool:
+        """Whether it will not run on."""
+        return self.status in {"stopped", "succeeded", "failed"}
+
+
+def list_jobs(client: JobSubmissionClient) -> list[Job]:
+    """Every sweep submitted to the cluster, the newest first."""
+    ours = [job for job in client.list_jobs() if SWEEP in (job.metadata or {})]
+    return [_job(job) for job in sorted(ours, key=lambda job: job.start_time or 0, reverse=True)]
+
+
+def find(client: JobSubmissionClient, name: str) -> Job:
+    """The job of that id, or the newest of the sweep of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    jobs = list_jobs(client)
+    for job in jobs:
+        if name in {job.job, job.sweep}:
+            return job
+    known = {job.sweep for job in jobs} | {job.job for job in jobs}
+    raise UserError(
+        "no such job or sweep on this cluster", key="JOB", value=name,
+        fix=nearest(name, known) if known else "Nothing was submitted to it yet.",
+    )  # fmt: skip
+
+
+def logs(client: JobSubmissionClient, job: Job) -> str:
+    """All it has printed so far."""
+    return client.get_job_logs(job.job)
+
+
+def follow(client: JobSubmissionClient, job: Job, write: Callable[[str], object]) -> Job:
+    """Pass on what it prints, from the start, until it is over; the job as it then is.
+
+    Raises:
+        Unreachable: the connection was lost; the job itself goes on.
+    """
+
+    async def pass_on() -> None:
+        async for text in client.tail_job_logs(job.job):
+            write(text)
+
+    try:
+        asyncio.run(pass_on())
+    except (OSError, RuntimeError) as error:
+        raise Unreachable(
+            f"the connection was lost: {error}", key=job.job, fix="The job goes on; follow it again."
+        ) from None
+    return find(client, job.job)
+
+
+def stop(client: JobSubmissionClient, job: Job) -> bool:
+    """Ask it to end; whether it was running."""
+    return not job.over and client.stop_job(job.job)
+
+
+def _job(details: JobDetails) -> Job:
+    return Job(
+        job=details.submission_id or details.job_id or "",
+        sweep=(details.metadata or {})[SWEEP],
+        status=details.status.value.lower(),
+        message=details.message,
+        started=_time(details.start_time),
+        ended=_time(details.end_time),
+    )
+
+
+def _time(milliseconds: int | None) -> str | None:
+    if milliseconds is None:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,87 @@
+"""A real Ray head with token authentication, in processes of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+ADDRESS_VARIABLES = ("FLOWSWEEP_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head node."""
+
+    url: str
+    token: str
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on at the moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture(autouse=True)
+def _no_address_or_token_of_this_machine(monkeypatch, tmp_path):
+    for name in (*ADDRESS_VARIABLES, *TOKEN_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[Head]:
+    """A head node started for these tests alone; only its own process group is ended."""
+    gcs, dashboard, client, agent = free_ports(4)
+    scratch, token = tempfile.mkdtemp(prefix="fs-"), secrets.token_hex(16)  # short: it holds unix sockets
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
+    options = {
+        "port": gcs, "dashboard-port": dashboard, "ray-client-server-port": client,
+        "dashboard-agent-listen-port": agent, "min-worker-port": 0, "max-worker-port": 0,
+        "dashboard-host": "127.0.0.1", "include-dashboard": "true", "include-log-monitor": "false",
+        "temp-dir": scratch, "num-cpus": 1, "object-store-memory": 80_000_000,
+    }  # fmt: skip
+    with (Path(scratch) / "head.log").open("w") as log:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "ray", "start", "--head", "--block", *(f"--{k}={v}" for k, v in options.items())],
+            env={**os.environ, **variables}, cwd=scratch, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        found = Head(f"http://127.0.0.1:{dashboard}", token)
+        _wait_until_ready(found, process, Path(scratch) / "head.log")
+        yield found
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _wait_until_ready(head: Head, process: subprocess.Popen, log: Path) -> None:
+    headers = {"Authorization": f"Bearer {head.token}"}
+    for _ in range(240):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(f"{head.url}/api/jobs/", headers=headers, timeout=2).ok:
+                return
+        time.sleep(0.25)
+    pytest.fail(f"the head node did not start:\n{log.read_text()}")

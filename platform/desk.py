@@ -20,12 +20,14 @@ class OpenTrial:
     """A trial under way.
 
     Attributes:
+        stage: the stage it is scored on: the objective's, or a baseline's own.
         value: its objective when last scored.
         seen: steps already on record by (kind, stage, step), so that what is repeated after a crash is not doubled.
     """
 
     trial: str
     phase: str
+    stage: str
     value: float | None = None
     seen: set[tuple] = field(default_factory=set)
 
@@ -53,16 +55,18 @@ class Desk:
 
     def propose(self, trial: str, phase: str, facts: Mapping[str, Any]) -> None:
         """A trial is about to be placed for the first time."""
-        self.open[trial] = OpenTrial(trial, phase)
+        self.open[trial] = OpenTrial(trial, phase, facts["through"])
         self._record("trial_proposed", trial, {"phase": phase, **facts})
 
     def reopen(self, trial: str, phase: str, recorded: Sequence[Fact]) -> None:
         """A trial of an earlier driver goes on; what it already reported is known."""
-        entry = self.open[trial] = OpenTrial(trial, phase)
+        proposed = next(fact for fact in recorded if fact.kind == "trial_proposed")
+        entry = self.open[trial] = OpenTrial(trial, phase, proposed.data["through"])
         for fact in recorded:
             event = {"kind": fact.kind, **fact.data}
             entry.seen.add(_mark(event))
-            entry.value = self._objective(event) if self._objective(event) is not None else entry.value
+            if (value := self._objective(entry, event)) is not None:
+                entry.value = value
 
     def placed(self, trial: str, where: Mapping[str, Any]) -> None:
         """A worker has taken the trial up."""
@@ -122,7 +126,7 @@ class Desk:
         return True
 
     def _judge(self, entry: OpenTrial, event: Mapping[str, Any]) -> Decision:
-        value = self._objective(event)
+        value = self._objective(entry, event)
         if value is None:
             return CONTINUE
         entry.value = value
@@ -132,9 +136,9 @@ class Desk:
             self.search.report(entry.trial, event["step"], value)
         return judge(self.search, self.spec.stop, entry.trial, event["step"], event["steps"], value)
 
-    def _objective(self, event: Mapping[str, Any]) -> float | None:
-        stage, metric = self.spec.objective.metric.split("/", 1)
-        if event.get("stage") != stage or metric not in event.get("metrics", ()):
+    def _objective(self, entry: OpenTrial, event: Mapping[str, Any]) -> float | None:
+        metric = self.spec.objective.metric.split("/", 1)[1]
+        if event.get("stage") != entry.stage or metric not in event.get("metrics", ()):
             return None
         values = event["metrics"][metric]
         return sum(values) / len(values)

@@ -31,7 +31,14 @@ def configure_tune() -> None:
         os.environ.setdefault(name, value)
 
 
-class TrialQueue(Searcher):
+class _Unpickled:
+    """Tune pickles its parts into snapshots that nobody reads here; of these parts it gets nothing."""
+
+    def __reduce__(self):
+        return object, ()
+
+
+class TrialQueue(_Unpickled, Searcher):
     """Hands Tune the next request when a slot is free.
 
     Args:
@@ -86,7 +93,7 @@ class TrialQueue(Searcher):
         """Nothing: see :meth:`save`."""
 
 
-class Marshal(FIFOScheduler):
+class Marshal(_Unpickled, FIFOScheduler):
     """Shows every result to the desk first and carries out what it decides."""
 
     def __init__(self, desk: Desk):

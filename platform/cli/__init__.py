@@ -1,1 +1,53 @@
-""""""
+"""The command line: what a person types, and the exit code it ends with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ... import __version__
+from ..errors import UserError
+from . import cluster, data, records, repeat, sweeps
+
+app = typer.Typer(
+    name="flowsweep",
+    help="Hyperparameter sweeps for flow and diffusion policies: pretrain once, refine many, rerun the best.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for room in (sweeps, records, repeat, cluster):
+    app.add_typer(room.app)
+app.add_typer(data.app, name="data")
+
+
+@app.callback(epilog="Exit codes: 0 done, 1 nothing finished, 2 wrong input, 3 refused, 4 unreachable, "
+                     "5 not reproduced, 130 interrupted.")
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with a message, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        if os.environ.get("FLOWSWEEP_DEBUG"):
+            raise
+        typer.secho(f"Error: {error}", err=True, fg="red")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.secho("Interrupted.", err=True, fg="yellow")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""``python -m flowsweep.platform.cli``: the same as the ``flowsweep`` command."""
+
+from . import main
+
+main()

@@ -1,0 +1,63 @@
+"""Options and printing that commands have in common."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import UserError
+
+console = Console(highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
+SweepName = Annotated[str, typer.Argument(metavar="NAME", help="Name of a recorded sweep (see `flowsweep list`).")]
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def settings(assignments: list[str]) -> dict[str, str]:
+    """``key=value`` options as a mapping.
+
+    Raises:
+        UserError: an assignment has no ``=``.
+    """
+    found: dict[str, str] = {}
+    for text in assignments:
+        key, sign, value = text.partition("=")
+        if not sign or not re.fullmatch(r"[\w.]+", key):
+            raise UserError("must look like key=value", key="--set", value=text, fix="Example: --set search.trials=8.")
+        found[key] = value
+    return found
+
+
+def grid(title: str | None, columns: list[str], rows: list[list[str]], right: set[int] = frozenset()) -> Table:  # type: ignore[assignment]
+    """A plain table; ``right`` holds the columns to align right."""
+    view = Table(title=title, box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold")
+    for index, name in enumerate(columns):
+        view.add_column(name, justify="right" if index in right else "left")
+    for row in rows:
+        view.add_row(*row)
+    return view
+
+
+def gib(size: float) -> str:
+    """Bytes as a person reads them."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return ""
+
+
+def numbers(params: Mapping[str, Any]) -> str:
+    """Parameters on one line."""
+    return "  ".join(f"{k.split('.', 1)[-1]}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())

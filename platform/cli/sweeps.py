@@ -1,0 +1,156 @@
+"""plan, run, resume, quickstart: commands that check and carry out sweeps."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import UserError
+from ..paths import Home
+from .shared import Json, SweepName, console, gib, grid, print_json, settings
+
+app = typer.Typer()
+
+SweepArgument = Annotated[
+    str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a shipped one (`quickstart`).")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the sweep, instead of the file's.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="Ray cluster to run on (`auto` on one of its nodes); here when absent.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing until the end.")]
+
+
+def read_plan(sweep: str, assignments: list[str] | None, name: str | None):
+    """The plan of a sweep file with command-line changes in place."""
+    from ..plan import make_plan
+    from ..spec import load_spec
+
+    overrides = settings(assignments or [])
+    if name is not None:
+        overrides["name"] = name
+    return make_plan(load_spec(sweep, overrides), Home.default())
+
+
+@app.command()
+def plan(sweep: SweepArgument, set_: Set = None, name: Name = None, as_json: Json = False) -> None:
+    """Check a sweep and show what it would do: trials, reuse, disk, hours. Starts nothing.
+
+    Example: `flowsweep plan quickstart --set search.trials=32`
+    """
+    made = read_plan(sweep, set_, name)
+    if as_json:
+        print_json(made.to_json())
+    else:
+        show_plan(made)
+
+
+def show_plan(made) -> None:
+    """Print a plan for a person."""
+    spec, source = made.spec, made.source
+    console.print(f"[bold]{spec.name}[/bold]  {spec.system} on {spec.dataset}")
+    console.print(f"  objective  {spec.objective.direction} {spec.objective.metric}")
+    for finding in source.get("findings", ()):
+        console.print(f"  dataset    {finding['level']}: {finding['text']}", markup=False)
+    rows = [
+        [f"  {key}", _range(parameter), parameter.reason] for key, parameter in made.resolved.space.items()
+    ]
+    console.print(grid(None, ["  searched", "range", "why"], rows))
+    rows = [
+        [f"  {r.phase}", r.stage, f"{r.steps:,}", str(r.needed), str(r.computed), str(r.stored), _hours(r.core_h),
+         _hours(r.saved_core_h), gib(r.disk_bytes)]
+        for r in made.stages
+    ]
+    columns = ["  phase", "stage", "steps", "needed", "computed", "stored", "core-hours", "saved by sharing", "disk"]
+    console.print(grid(None, columns, rows, {2, 3, 4, 5, 6, 7, 8}))
+    rungs = f", judged at {', '.join(f'{step:,}' for step in made.rungs)} steps" if made.rungs else ""
+    console.print(f"  {spec.search.trials} trials on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}")
+    console.print(
+        f"  at most {_hours(made.core_h)} core-hours of training (about {_hours(made.hours)} hours), "
+        f"{made.episodes:,} evaluation episodes, {gib(made.disk_bytes)} of disk"
+    )
+
+
+def _range(parameter) -> str:
+    if parameter.type == "choice":
+        return " | ".join(map(str, parameter.values))
+    return f"{parameter.low:g} .. {parameter.high:g}{' (log)' if parameter.log else ''}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"
+
+
+@app.command()
+def run(
+    sweep: SweepArgument, set_: Set = None, name: Name = None, address: Address = None, quiet: Quiet = False
+) -> None:
+    """Run a sweep here, or on a Ray cluster. Ctrl-C once: store everything and stop; `resume` continues.
+
+    Example: `flowsweep run quickstart --name first --set search.trials=4`
+    """
+    carry_out(read_plan(sweep, set_, name), address=address, quiet=quiet)
+
+
+@app.command()
+def resume(name: SweepName, address: Address = None, quiet: Quiet = False) -> None:
+    """Continue a sweep that was stopped or died; nothing that finished runs again."""
+    from ..plan import make_plan
+    from ..spec import load_spec
+
+    paths = Home.default().sweep(name)
+    if not paths.spec.exists():
+        raise UserError("there is no sweep of this name", key="NAME", value=name, fix="See `flowsweep list`.")
+    carry_out(make_plan(load_spec(paths.spec), Home.default()), address=address, quiet=quiet, resume=True)
+
+
+def carry_out(made, *, address: str | None = None, quiet: bool = False, resume: bool = False) -> None:
+    """Run a plan with a live view, then tables, report and what to do next."""
+    from ..conclude import conclude
+    from ..driver import run_sweep
+    from ..live import LiveView
+    from ..tracking import tracked
+
+    home = Home.default()
+    paths = home.sweep(made.spec.name)
+    with LiveView(made, console, quiet) as view, tracked(made, home, paths) as tracking:
+        outcome = run_sweep(made, home, address=address, resume=resume, watch=view)
+    conclusion = conclude(paths)
+    if not quiet:
+        for line in conclusion.lines():
+            console.print(line, markup=False)
+        console.print(tracking.summary(), markup=False)
+    if outcome.status == "interrupted":
+        console.print(f"Stopped; everything is stored. Continue with: flowsweep resume {paths.name}")
+        raise typer.Exit(130)
+    if not conclusion.finished:
+        raise typer.Exit(1)
+
+
+@app.command()
+def quickstart(
+    smallest: Annotated[bool, typer.Option("--smallest", help="The shortest run that still goes the whole way.")] = False,
+) -> None:
+    """Make a real dataset, run a small sweep on it, and show what came out."""
+    from ..quickstart import quickstart_plan
+
+    home = Home.default()
+    made = quickstart_plan(home, smallest, say=lambda line: console.print(line, markup=False))
+    show_plan(made)
+    carry_out(made)
+    name = made.spec.name
+    console.print("\nWhat to try next:")
+    for command, why in (
+        (f"flowsweep rerun {name}", "train the best trial again here and see whether it is reproduced"),
+        ("flowsweep ui", "browse every run in MLflow"),
+        (f"flowsweep show {name}", "the table again"),
+        ("flowsweep plan pointmaze-large", "a full-size sweep, before it starts"),
+        ("flowsweep submit pointmaze-large --address http://HEAD:8265", "the same on a Ray cluster"),
+    ):
+        console.print(f"  {command:<62} {why}", markup=False)
+
+

@@ -1,0 +1,198 @@
+"""Train a recorded trial again, here, and say whether it was reproduced."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from ..trainables.code_version import code_version
+from ..trainables.events import Event
+from ..trainables.request import TrialRequest
+from ..trainables.walk import Walk
+from .driver import RECORDED_PACKAGES
+from .errors import UserError, nearest
+from .journal import Fact, read
+from .paths import Home, SweepPaths
+from .phases import request_of
+from .stages import StageStore
+
+RULE = (
+    "reproduced: every recorded training and evaluation value came out equal to the last bit. "
+    "within noise: the objective differs by no more than the 95 % interval of the difference of the two "
+    "evaluations. not reproduced: anything else."
+)
+COMPARED = ("progress", "evaluated")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rerun found.
+
+    Attributes:
+        compared: recorded values that were compared.
+        equal: how many of them came out equal to the last bit.
+        first_difference: where the runs part, in words.
+        margin: half-width of the 95 % interval of the difference; None without episodes.
+        changes: what is not as it was recorded (versions, device, code).
+    """
+
+    verdict: Literal["reproduced", "within noise", "not reproduced"]
+    trial: str
+    metric: str
+    recorded: float | None
+    rerun: float | None
+    compared: int
+    equal: int
+    first_difference: str | None
+    margin: float | None
+    changes: tuple[str, ...]
+
+
+def rerun(
+    paths: SweepPaths,
+    home: Home,
+    trial: str = "best",
+    *,
+    reuse_stages: bool = False,
+    device: str | None = None,
+    watch: Callable[[Event], None] = lambda event: None,
+) -> Verdict:
+    """Walk a trial's request again in this process and compare it with the record.
+
+    Args:
+        trial: a trial's name, or ``best``.
+        reuse_stages: take earlier stages from the store instead of computing them anew too.
+        device: another device than the recorded one.
+        watch: shown every event.
+
+    Raises:
+        UserError: there is no such trial, or it never finished.
+    """
+    facts = list(read(paths.journal))
+    started = next(fact for fact in facts if fact.kind == "sweep_started")
+    name = best_trial(facts) if trial == "best" else trial
+    known = {fact.trial: fact for fact in facts if fact.kind == "trial_proposed" and fact.trial}
+    if name not in known:
+        raise UserError("no such trial in this sweep", key="--trial", value=name, fix=nearest(name, known))
+    recorded = [fact for fact in facts if fact.trial == name]
+    if not any(fact.kind == "evaluated" for fact in recorded):
+        raise UserError("this trial was never scored, so there is nothing to compare", key="--trial", value=name)
+    given = request_of(known[name]) | {"illustrate": False} | ({"device": device} if device else {})
+    request = TrialRequest.model_validate(given, strict=False)
+    with tempfile.TemporaryDirectory(prefix="rerun-", dir=paths.root) as folder:
+        store = StageStore(home.stages if reuse_stages else Path(folder) / "stages")
+        events = []
+        for event in Walk(request, store, Path(folder) / "trial"):
+            watch(event)
+            events.append(event.to_json())
+    metric = started.data["spec"]["objective"]["metric"].split("/", 1)[1]
+    return compare(name, metric, recorded, events, changed_since(started, request.device))
+
+
+def best_trial(facts: Sequence[Fact]) -> str:
+    """The search trial with the best objective among those that ran to their end.
+
+    Raises:
+        UserError: none did.
+    """
+    spec = next(fact for fact in facts if fact.kind == "sweep_started").data["spec"]
+    searched = {f.trial for f in facts if f.kind == "trial_proposed" and f.data["phase"] == "search"}
+    ended = {f.trial: f.data for f in facts if f.kind == "trial_ended" and f.trial in searched}
+    values = {t: d["value"] for t, d in ended.items() if t and d["status"] == "finished" and d["value"] is not None}
+    if not values:
+        raise UserError("no trial of this sweep has finished", fix="See `flowsweep show` for what became of them.")
+    sign = -1 if spec["objective"]["direction"] == "maximize" else 1
+    return min(values, key=lambda trial: (sign * values[trial], trial))
+
+
+def compare(
+    trial: str, metric: str, recorded: Sequence[Fact], events: Sequence[Mapping[str, Any]], changes: tuple[str, ...]
+) -> Verdict:
+    """Set recorded facts against the events of a rerun."""
+    new = {_place(event): event for event in events if event["kind"] in COMPARED}
+    compared = equal = 0
+    first_difference = None
+    before = after = None
+    for fact in recorded:
+        if fact.kind not in COMPARED:
+            continue
+        event = new.get(_place({"kind": fact.kind, **fact.data}))
+        if event is None:
+            continue
+        for name, old, fresh in _values(fact.data, event):
+            compared += 1
+            equal += _same(old, fresh)
+            if first_difference is None and not _same(old, fresh):
+                first_difference = f"{fact.data['stage']} step {fact.data['step']:,}, {name}: {old!r} then, {fresh!r} now"
+        if fact.kind == "evaluated" and metric in fact.data["metrics"]:
+            before, after = fact.data, event
+    if before is None or after is None:
+        return Verdict("not reproduced", trial, metric, None, None, compared, equal, "nothing comparable", None, changes)
+    old_value, new_value = _mean(before["metrics"][metric]), _mean(after["metrics"][metric])
+    margin = difference_margin(before, after, metric)
+    if compared and equal == compared:
+        verdict = "reproduced"
+    elif margin is not None and abs(new_value - old_value) <= margin:
+        verdict = "within noise"
+    else:
+        verdict = "not reproduced"
+    return Verdict(
+        verdict, trial, metric, old_value, new_value, compared, equal, first_difference, margin, changes
+    )
+
+
+def difference_margin(before: Mapping[str, Any], after: Mapping[str, Any], metric: str) -> float | None:
+    """Half-width of the 95 % interval of the difference of two evaluations (Welch), from their episodes."""
+    from .intervals import EPISODE_VALUES
+
+    key = EPISODE_VALUES.get(metric, metric)
+    old, new = ([v for lane in side["episodes"] for v in lane.get(key, ())] for side in (before, after))
+    if len(old) < 2 or len(new) < 2:
+        return None
+    from scipy import stats
+
+    variance = stats.tvar(old) / len(old) + stats.tvar(new) / len(new)
+    if variance == 0:
+        return 0.0
+    freedom = variance**2 / (
+        (stats.tvar(old) / len(old)) ** 2 / (len(old) - 1) + (stats.tvar(new) / len(new)) ** 2 / (len(new) - 1)
+    )
+    return float(stats.t.ppf(0.975, freedom) * math.sqrt(variance))
+
+
+def changed_since(started: Fact, device: str) -> tuple[str, ...]:
+    """What differs between the recorded environment and this one."""
+    changes = []
+    if started.data["device"] != device:
+        changes.append(f"device: {started.data['device']} then, {device} now")
+    if started.data["code_version"] != code_version():
+        changes.append(f"flowsweep: {started.data['code_version']} then, {code_version()} now")
+    for name in RECORDED_PACKAGES[1:]:
+        then = started.data["versions"].get(name)
+        if then and then != version(name):
+            changes.append(f"{name}: {then} then, {version(name)} now")
+    return tuple(changes)
+
+
+def _values(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name, values in old["metrics"].items():
+        for lane, value in enumerate(values):
+            fresh = new["metrics"].get(name, [])
+            yield f"{name} of seed {old['seeds'][lane]}", value, fresh[lane] if lane < len(fresh) else None
+
+
+def _place(event: Mapping[str, Any]) -> tuple:
+    return event["kind"], event["stage"], event["step"], tuple(event["seeds"])
+
+
+def _same(old: Any, new: Any) -> bool:
+    return old == new or (isinstance(old, float) and isinstance(new, float) and math.isnan(old) and math.isnan(new))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

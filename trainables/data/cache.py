@@ -44,7 +44,7 @@ class FlatArrays:
         for name in self.__dataclass_fields__:
             column = np.ascontiguousarray(getattr(self, name))
             hasher.update(f"{name} {column.dtype.str} {column.shape}".encode())
-            hasher.update(memoryview(column).cast("B"))
+            hasher.update(column.data)
         return hasher.hexdigest()
 
 

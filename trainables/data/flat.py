@@ -83,14 +83,16 @@ def _build(name: DatasetName, data: Path) -> tuple[DatasetInfo, FlatArrays, Mapp
 
 
 def _minari_storage(data: Path, name: str) -> tuple[Any, dict[str, Any]]:
-    import gymnasium
-    import gymnasium_robotics
     from minari.dataset.minari_storage import MinariStorage
 
-    gymnasium.register_envs(gymnasium_robotics)  # a dataset without stored spaces has its environment built
+    from .simulators import gymnasium_with_robotics, silence
+
     try:
         metadata = MinariStorage.read_raw_metadata(data)
-        return MinariStorage.read(data), metadata
+        if not {"observation_space", "action_space"} <= metadata.keys():
+            gymnasium_with_robotics()  # Minari then builds the environment to ask it
+        with silence():
+            return MinariStorage.read(data), metadata
     except Exception as error:  # whatever Minari meets in a file that is not what it should be
         raise UserError(
             f"its metadata cannot be used ({type(error).__name__}: {error})",

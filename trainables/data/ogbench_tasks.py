@@ -16,6 +16,7 @@ from ..errors import UserError
 from .dataset import EvaluationSpec
 from .names import DatasetName
 from .semantics import Family, Labels
+from .simulators import ogbench_package, silence
 from .source import RawEpisodes, Spaces
 
 TASKS = 5
@@ -30,7 +31,10 @@ def ogbench_family(name: DatasetName, provenance: Mapping[str, Any], spaces: Spa
     """
     if name.task is not None and name.task > TASKS:
         raise UserError(
-            f"there are tasks 1 to {TASKS}", key="dataset", value=str(name), fix=f"Use `{name.minari_id}#task1`."
+            f"there are tasks 1 to {TASKS}",
+            key="dataset",
+            value=str(name),
+            fix=f"Use `{name.minari_id}#task1`.",
         )
     original = provenance["ogbench_dataset"]
     return Family(
@@ -67,9 +71,8 @@ def single_task_name(original: str, task: int | None) -> str:
 
 def single_task_environment(original: str, task: int | None) -> Any:
     """The evaluation environment of one task of an OGBench dataset."""
-    import ogbench
-
-    return ogbench.make_env_and_datasets(single_task_name(original, task), env_only=True)
+    with silence():
+        return ogbench_package().make_env_and_datasets(single_task_name(original, task), env_only=True)
 
 
 def relabel(

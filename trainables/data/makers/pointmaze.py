@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-import gymnasium
 import numpy as np
 
+from ..simulators import gymnasium_with_robotics
 from .maze import GridMaze, WaypointFollower
 from .recipe import Description, Episodes
 
@@ -102,7 +102,7 @@ class _Recorder:
 def describe(options: Mapping[str, Any]) -> Description:
     """Spaces, environments and reference scores (success rates) of a recipe."""
     environment = _construct(options["environment"])
-    registered = gymnasium.spec(options["environment"])
+    registered = gymnasium_with_robotics().spec(options["environment"])
     collection = _with_arguments(registered, continuing_task=True, reset_target=True)
     evaluation = _with_arguments(registered, continuing_task=False, reset_target=False)
     least, most = options["detours"]
@@ -124,6 +124,22 @@ def describe(options: Mapping[str, Any]) -> Description:
     )
 
 
+def random_success_rate(environment_id: str, episodes: int = 300) -> float:
+    """Share of episodes in which uniformly random actions reach the goal: the reference score of "nothing learnt".
+
+    Episode k is reset with seed k and draws its actions from ``default_rng(k)``.
+    """
+    environment = _construct(environment_id, continuing_task=False, reset_target=False)
+    limit = gymnasium_with_robotics().spec(environment_id).max_episode_steps
+    reached = 0
+    for episode in range(episodes):
+        rng = np.random.default_rng(episode)
+        environment.reset(seed=episode)
+        reached += any(environment.step(rng.uniform(-1, 1, size=2))[2] for _ in range(limit))
+    environment.close()
+    return reached / episodes
+
+
 def _with_arguments(registered: Any, **kwargs: Any) -> Any:
     spec = copy.deepcopy(registered)  # the registry hands out its own object
     spec.kwargs.update(kwargs)
@@ -131,9 +147,7 @@ def _with_arguments(registered: Any, **kwargs: Any) -> Any:
 
 
 def _construct(environment_id: str, **kwargs: Any) -> Any:
-    import gymnasium_robotics
-
-    gymnasium.register_envs(gymnasium_robotics)
+    gymnasium = gymnasium_with_robotics()
     # The maze's model file is written beside the temporary folder it asks for, and left there; give it one that goes.
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -99,9 +100,8 @@ def load_maker(recipe: Recipe):
 
 
 def _prepare() -> None:
-    os.environ["MUJOCO_GL"] = (
-        "disabled"  # before anything imports mujoco, which looks for a display otherwise
-    )
+    os.environ["MUJOCO_GL"] = "disabled"  # before mujoco is imported, which looks for a display otherwise
+    warnings.simplefilter("ignore")
 
 
 def _make_shard_file(recipe: Recipe, steps: int, seed: int, index: int, file: Path) -> None:

@@ -1,0 +1,229 @@
+"""Commands about datasets: make them here, bring them in, look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UserError
+from .shared import Json, console, gib, grid, print_json
+
+app = typer.Typer(
+    help="Real offline datasets, as Minari datasets: make, import, list and inspect them.",
+    no_args_is_help=True,
+)
+
+_LIST_HELP = "Show the recipes with their sizes and costs, and make nothing."
+
+
+@app.command(
+    epilog="Examples: `flowsweep data make pointmaze-umaze` · `flowsweep data make pointmaze-large --steps 1m` · "
+    "`flowsweep data make cube-single-play --workers 8`"
+)
+def make(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="What to make; see `--list`.")
+    ] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Environment steps, such as 20k or 1m.", show_default="100k")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random in it.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes. The data does not depend on it.", show_default="cores"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Minari id to use instead of the derived one.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Make it anew and replace what is there.")] = False,
+    show: Annotated[bool, typer.Option("--list", help=_LIST_HELP)] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a dataset on this machine, from installed packages alone.
+
+    Interrupted and called again, it goes on where it was. The same recipe, size and seed always give the same data.
+    """
+    if show:
+        _show_recipes(as_json)
+        return
+    from ...trainables.data.makers import find_recipe, make_dataset
+
+    if recipe is None:
+        raise UserError("which one?", key="recipe", fix="`flowsweep data make --list` shows them.")
+    chosen = find_recipe(recipe)
+    wanted = None if steps is None else _steps(steps)
+    with _bar(f"making {recipe}", "steps") as bar:
+        made = make_dataset(
+            chosen.name, steps=wanted, seed=seed, workers=workers, force=force, name=name, progress=bar
+        )
+    _tell(made, as_json)
+
+
+@app.command(
+    "list",
+    epilog="Examples: `flowsweep data list` · `flowsweep data list --recipes` · `flowsweep data list --json`",
+)
+def list_datasets(
+    recipes: Annotated[bool, typer.Option("--recipes", help=_LIST_HELP)] = False,
+    as_json: Json = False,
+) -> None:
+    """List the datasets on this machine, or what can be made."""
+    if recipes:
+        _show_recipes(as_json)
+        return
+    from ...trainables.data.catalogue import local_summaries
+
+    found = local_summaries()
+    if as_json:
+        print_json(found)
+    elif not found:
+        console.print(
+            "No dataset on this machine yet. `flowsweep data make pointmaze-umaze` makes one in seconds."
+        )
+    else:
+        rows = [[row["id"], f"{row['steps']:,}", f"{row['episodes']:,}", gib(row["bytes"])] for row in found]
+        console.print(grid(None, ["dataset", "steps", "episodes", "size"], rows, right={1, 2, 3}))
+
+
+@app.command(
+    epilog="Examples: `flowsweep data show flowsweep/pointmaze-umaze-v0` · "
+    "`flowsweep data show flowsweep/cube-single-play-v0#task3 --json`"
+)
+def show(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Minari id, optionally with `#taskN`.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the flat files and compare their digests.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a learner would get: sizes, rewards, findings, and the environment it is scored in."""
+    from ...trainables.data.catalogue import refuse_damage
+    from ...trainables.data.flat import open_dataset
+
+    info = open_dataset(dataset).info
+    if verify:
+        refuse_damage(dataset)
+    facts = info.model_dump(mode="json")
+    if as_json:
+        print_json(facts)
+        return
+    evaluation = info.evaluation
+    rows = [
+        ["dataset", info.name],
+        ["fingerprint", info.fingerprint],
+        ["transitions", f"{info.transitions:,} in {info.episodes:,} episodes"],
+        ["observation, action", f"{info.observation_dim}, {info.action_dim}"],
+        ["rewards", f"{info.reward_min:g} to {info.reward_max:g}; {info.terminal_share:.2%} end the task"],
+        [
+            "scored in",
+            f"{evaluation.id}, {evaluation.max_episode_steps} steps" if evaluation else "none known",
+        ],
+    ]
+    rows += [[finding.level, finding.text] for finding in info.findings]
+    console.print(grid(None, ["", ""], rows))
+
+
+@app.command(
+    "import",
+    epilog="Examples: `flowsweep data import cube-single-play-v0` · "
+    "`flowsweep data import cube-single-play-v0 --from-dir ~/ogbench` · `flowsweep data import D4RL/pointmaze/umaze-v2`",
+)
+def import_dataset(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="An OGBench dataset, one of its `.npz` files, or a Minari id."
+        ),
+    ],
+    from_dir: Annotated[Path | None, typer.Option(help="Folder that holds OGBench's `.npz` files.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Mirror of OGBench's files.")] = None,
+    name: Annotated[str | None, typer.Option(help="Minari id to use instead of `ogbench/...`.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of that name.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring in a published dataset: OGBench files become Minari datasets, Minari ids are downloaded."""
+    from ...trainables.data.importers import fetch_ogbench, import_ogbench
+    from ...trainables.data.names import parse_name
+    from ...trainables.data.remote import fetch
+
+    if dataset.endswith(".npz"):
+        made = import_ogbench(Path(dataset).expanduser(), name=name, force=force)
+    elif "/" in dataset:
+        made = parse_name(dataset).minari_id
+        fetch(made)
+    else:
+        with _bar(f"downloading {dataset}", "bytes") as bar:
+            file = fetch_ogbench(dataset, folder=from_dir, base_url=base_url, progress=bar)
+        with console.status(f"writing {dataset} as a Minari dataset"):
+            made = import_ogbench(file, name=name, force=force, url=base_url)
+    _tell(made, as_json)
+
+
+class _bar:  # noqa: N801  a context manager that is called
+    """A progress bar that appears with the first word of progress."""
+
+    def __init__(self, title: str, unit: str):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+        self._title, self._task = title, None
+        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+    def __enter__(self) -> _bar:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._progress.__exit__(*failure)
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task(self._title, total=total)
+        self._progress.update(self._task, completed=done, total=total)
+
+
+def _tell(made: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"dataset": made})
+    else:
+        console.print(
+            f"[bold]{made}[/bold] is ready. In a sweep: `dataset: {made}`. Details: `flowsweep data show {made}`."
+        )
+
+
+def _show_recipes(as_json: bool) -> None:
+    from ...trainables.data.makers import RECIPES, dataset_id
+
+    facts = [
+        {
+            "recipe": recipe.name,
+            "dataset": dataset_id(recipe),
+            "steps": recipe.default_steps,
+            "cpu_s": round(recipe.default_steps / recipe.steps_per_cpu_s),
+            "bytes": round(recipe.default_steps * recipe.bytes_per_step),
+            "what": recipe.summary,
+        }
+        for recipe in RECIPES.values()
+    ]
+    if as_json:
+        print_json(facts)
+        return
+    rows = [
+        [fact["recipe"], f"{fact['steps']:,}", f"{fact['cpu_s']} s", gib(fact["bytes"]), fact["what"]]
+        for fact in facts
+    ]
+    console.print(grid(None, ["recipe", "steps", "one core", "size", "what"], rows, right={1, 2, 3}))
+
+
+def _steps(text: str) -> int:
+    factors = {"k": 1_000, "m": 1_000_000}
+    number, factor = (text[:-1], factors[text[-1].lower()]) if text[-1:].lower() in factors else (text, 1)
+    try:
+        steps = float(number) * factor
+    except ValueError:
+        steps = float("nan")
+    if not steps.is_integer():
+        raise UserError(
+            "must be a whole number of steps", key="--steps", value=text, fix="Examples: 20000, 20k, 1m."
+        )
+    return int(steps)

@@ -1,0 +1,224 @@
+"""Bringing in OGBench's own files as Minari datasets, number for number.
+
+Source: file layout and loader of the OGBench package (Park et al. 2024, https://arxiv.org/abs/2410.20092).
+
+Legend: E episodes, T steps of an episode; a file has T + 1 rows per episode, the action of the last being void.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from .names import minari_data_path, parse_name
+
+OGBENCH_URL = "https://rail.eecs.berkeley.edu/datasets/ogbench"
+OGBENCH_FOLDER = Path("~/.ogbench/data")
+NAMESPACE = "ogbench"
+_FILE_NAME = re.compile(r"(?P<stem>[a-z0-9]+(?:-[a-z0-9]+)+)-(?P<version>v\d+)(?P<split>-val)?")
+_TIMEOUT_S = 10.0
+
+BytesProgress = Callable[[int, int | None], None]
+"""Called with bytes received and bytes in all, where known."""
+
+
+def import_ogbench(
+    file: Path, *, name: str | None = None, force: bool = False, url: str | None = None
+) -> str:
+    """Turn an OGBench ``.npz`` file into a Minari dataset with the same numbers.
+
+    All five tasks can be read from it: append ``#task3`` to the id when opening it.
+
+    Args:
+        file: ``cube-single-play-v0.npz``, or its ``-val`` companion. The name says which environment it is of.
+        name: Minari id to use instead of ``ogbench/<file name>``.
+        force: replace a dataset of that id.
+        url: where the file came from, for the record.
+
+    Returns:
+        The Minari id.
+
+    Raises:
+        UserError: there is no such file, it is not of OGBench's form, or the id is taken.
+    """
+    original, default_id = _names(file)
+    target = parse_name(name, key="name").minari_id if name else default_id
+    if not file.is_file():
+        raise UserError("no such file", key="file", value=str(file), fix="Name an `.npz` file of OGBench.")
+    if minari_data_path(target).exists() and not force:
+        raise UserError(
+            "a dataset of this name is already there",
+            key="name",
+            value=target,
+            fix="Replace it with `--force`.",
+        )
+    from .makers.shards import worker_pool
+
+    with worker_pool(1) as pool:
+        pool.submit(_import, file, original, target, force, url).result()
+    return target
+
+
+def read_ogbench(file: Path) -> list[dict[str, np.ndarray]]:
+    """The episodes of an OGBench file, each with T + 1 states and T actions.
+
+    Raises:
+        UserError: it is not such a file, or holds images or discrete actions.
+    """
+    try:
+        with np.load(file) as stored:
+            columns = {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot be read ({error})", key="file", value=str(file), fix=_AGAIN) from error
+    missing = {"observations", "actions", "terminals", "qpos", "qvel"} - columns.keys()
+    if missing:
+        raise UserError(f"lacks {', '.join(sorted(missing))}", key="file", value=str(file), fix=_FORM)
+    if columns["observations"].dtype.kind != "f" or columns["actions"].dtype.kind != "f":
+        raise UserError("holds images or discrete actions", key="file", value=str(file), fix=_FORM)
+    rows = len(columns["terminals"])
+    ends = np.flatnonzero(columns["terminals"])
+    lengths = np.diff(ends, prepend=-1)
+    if any(len(column) != rows for column in columns.values()) or not len(ends) or ends[-1] != rows - 1:
+        raise UserError("its columns do not end together", key="file", value=str(file), fix=_AGAIN)
+    if lengths.min() < 2:
+        raise UserError("holds an episode without a step", key="file", value=str(file), fix=_FORM)
+    kinds = {"observations": np.float32, "actions": np.float32}
+    kept = {
+        key: columns[key].astype(kinds.get(key, columns[key].dtype), copy=False)
+        for key in ("observations", "actions", "qpos", "qvel", "button_states")
+        if key in columns
+    }
+    return [
+        {key: column[end - length + 1 : end + (key != "actions")] for key, column in kept.items()}
+        for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+    ]
+
+
+def fetch_ogbench(
+    name: str,
+    *,
+    folder: Path | None = None,
+    base_url: str | None = None,
+    progress: BytesProgress | None = None,
+) -> Path:
+    """The file of an OGBench dataset: from a folder, else downloaded into OGBench's own cache.
+
+    A download appears whole or not at all and its SHA-256 is kept beside it, to be checked ever after.
+
+    Args:
+        name: ``cube-single-play-v0``, or ``cube-single-play-v0-val``.
+        folder: where the file already is; nothing is downloaded then.
+        base_url: a mirror to download from; OGBench's server when None.
+        progress: called while downloading.
+
+    Raises:
+        UserError: no such dataset, a folder without it, an unreachable server, or a changed file.
+    """
+    _names(Path(f"{name}.npz"))
+    file = (folder or OGBENCH_FOLDER).expanduser() / f"{name}.npz"
+    if folder is not None and not file.is_file():
+        raise UserError(
+            "not in that folder", key="--from-dir", value=str(file), fix="Name the folder that holds it."
+        )
+    if not file.exists():
+        _download(f"{(base_url or OGBENCH_URL).rstrip('/')}/{name}.npz", file, progress)
+    record = file.with_suffix(".npz.sha256")
+    if record.exists() and record.read_text().split()[0] != _digest(file):
+        raise UserError("has changed since it was downloaded", key="file", value=str(file), fix=_AGAIN)
+    return file
+
+
+_AGAIN = "Delete it and import it again."
+_FORM = "Only state-based OGBench datasets can be imported, not visual or powderworld ones."
+
+
+def _names(file: Path) -> tuple[str, str]:
+    match = _FILE_NAME.fullmatch(file.stem) if file.suffix == ".npz" else None
+    if not match:
+        raise UserError(
+            "is not the name of an OGBench dataset",
+            key="name",
+            value=file.stem,
+            fix="Such names look like `cube-single-play-v0`; the environment is read from them.",
+        )
+    stem, version, split = match["stem"], match["version"], match["split"] or ""
+    return f"{stem}-{version}", f"{NAMESPACE}/{stem}{split}-{version}"
+
+
+def _import(file: Path, original: str, target: str, force: bool, url: str | None) -> None:
+    from .makers.minari_file import write_minari
+    from .makers.ogbench_file import describe_ogbench, episodes_from_rows, label_default_task
+
+    episodes = episodes_from_rows(read_ogbench(file))
+    try:
+        labelled = label_default_task(episodes, original)
+    except (
+        Exception
+    ) as error:  # gymnasium's and numpy's many ways to say that the name and the file do not fit
+        raise UserError(
+            f"cannot be labelled with the tasks of {original} ({type(error).__name__}: {error})",
+            key="file",
+            value=str(file),
+            fix="A file's name must say which OGBench environment it is of.",
+        ) from error
+    source: dict[str, Any] = {
+        "file": file.name,
+        "bytes": file.stat().st_size,
+        "sha256": _digest(file),
+        "url": url,
+    }
+    description = describe_ogbench(
+        original,
+        simulator_state=[key for key in labelled.infos if key != "mask"],
+        algorithm="see the OGBench paper",
+        text=f"Imported from OGBench's {file.name}. Rewards are those of the default task.",
+        imported=source,
+    )
+    write_minari(target, labelled, description, {"made_by": "trainables.data.importers"}, force)
+
+
+def _download(url: str, file: Path, progress: BytesProgress | None) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(handle, "wb") as target, urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+            declared = answer.headers.get("Content-Length")
+            expected = int(declared) if declared else None
+            received = 0
+            while chunk := answer.read(1 << 20):
+                target.write(chunk)
+                received += len(chunk)
+                if progress:
+                    progress(received, expected)
+            target.flush()
+            os.fsync(target.fileno())
+        if expected is not None and received != expected:
+            raise OSError(f"the connection ended after {received} of {expected} bytes")
+        file.with_suffix(".npz.sha256").write_text(f"{_digest(Path(aside))}  {file.name}\n")
+        shutil.move(aside, file)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"could not be downloaded ({error})",
+            key="url",
+            value=url,
+            fix="Name a mirror with `--base-url`, or a folder that holds the file with `--from-dir`.",
+        ) from error
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

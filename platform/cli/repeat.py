@@ -1,0 +1,77 @@
+"""rerun: train a recorded trial again and say whether it was reproduced."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from ..paths import Home
+from .shared import Json, SweepName, console, print_json
+
+app = typer.Typer()
+
+EXIT_CODES = {"reproduced": 0, "within noise": 0, "not reproduced": 5}
+
+
+@app.command()
+def rerun(
+    name: SweepName,
+    trial: Annotated[
+        str, typer.Option("--trial", help="Which trial; `best` is the best finished one.")
+    ] = "best",
+    reuse_stages: Annotated[
+        bool,
+        typer.Option(
+            "--reuse-stages", help="Take earlier stages from the store instead of training them anew."
+        ),
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Another torch device than the recorded one.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a trial again here, same configuration, seeds and data, and compare with the record.
+
+    Exits with 0 when reproduced or within noise, 5 when not.
+
+    Example: `flowsweep rerun quickstart`
+    """
+    from ..live import duration
+    from ..rerun import RULE
+    from ..rerun import rerun as run_again
+
+    def show(event) -> None:
+        if as_json:
+            return
+        if event.kind == "evaluated":
+            means = "  ".join(f"{key} {sum(v) / len(v):.4g}" for key, v in event.metrics.items())
+            console.print(f"  {event.stage} step {event.step:,}/{event.steps:,}  {means}")
+        elif event.kind == "stage_computed":
+            console.print(
+                f"  {event.stage} computed for seed {event.seed} ({duration(event.cpu_s)} of CPU time)"
+            )
+
+    home = Home.default()
+    verdict = run_again(home.sweep(name), home, trial, reuse_stages=reuse_stages, device=device, watch=show)
+    if as_json:
+        print_json(asdict(verdict))
+    else:
+        _tell(verdict, RULE)
+    raise typer.Exit(EXIT_CODES[verdict.verdict])
+
+
+def _tell(verdict, rule: str) -> None:
+    style = {"reproduced": "green", "within noise": "yellow", "not reproduced": "red"}[verdict.verdict]
+    console.print(f"\n{verdict.trial}: [bold {style}]{verdict.verdict}[/]")
+    if verdict.recorded is not None:
+        console.print(f"  {verdict.metric}: {verdict.recorded!r} recorded, {verdict.rerun!r} now")
+    console.print(f"  {verdict.equal} of {verdict.compared} recorded values equal to the last bit")
+    if verdict.first_difference:
+        console.print(f"  first difference: {verdict.first_difference}", markup=False)
+    if verdict.margin is not None and verdict.verdict != "reproduced":
+        console.print(f"  95 % interval of the difference: ±{verdict.margin:.3g}")
+    for change in verdict.changes:
+        console.print(f"  changed since: {change}", markup=False)
+    console.print(f"  [dim]{rule}[/dim]")

@@ -1,0 +1,84 @@
+"""The plan: counts of what would run, with sharing already subtracted."""
+
+from pathlib import Path
+
+import pytest
+from flowsweep.platform.paths import Home
+from flowsweep.platform.plan import concurrent_trials, make_plan
+from flowsweep.platform.spec import Resources
+from flowsweep.platform.stages import StageStore
+from flowsweep.trainables.artifacts import Provenance
+from flowsweep.trainables.base import Snapshot, identity_key
+from flowsweep.trainables.errors import UserError
+
+
+def rows(plan, phase="search"):
+    return {row.stage: row for row in plan.stages if row.phase == phase}
+
+
+def test_a_stage_that_is_not_searched_is_computed_once_per_seed(toy_sweep, tmp_path: Path):
+    plan = make_plan(toy_sweep(), Home(tmp_path))
+    assert (rows(plan)["base"].needed, rows(plan)["base"].computed) == (12, 2)
+    assert (rows(plan)["tune"].needed, rows(plan)["tune"].computed) == (12, 12)
+    assert rows(plan)["base"].saved_core_h == pytest.approx(10 * 0.04 / 3600)
+
+
+def test_a_searched_choice_multiplies_only_its_own_stage(toy_sweep, tmp_path: Path):
+    space = {"base.width": {"values": [1.0, 2.0]}, "tune.rate": {"low": 0.1, "high": 0.2}}
+    assert rows(make_plan(toy_sweep(space=space), Home(tmp_path)))["base"].computed == 4
+
+
+def test_confirmation_is_counted_apart(toy_sweep, tmp_path: Path):
+    confirm = rows(make_plan(toy_sweep(), Home(tmp_path)), "confirm")
+    assert confirm["base"].computed == 2
+    assert confirm["tune"].computed == 4
+
+
+def test_what_is_already_stored_is_not_counted_again(toy_sweep, tmp_path: Path):
+    import torch
+
+    plan = make_plan(toy_sweep(), Home(tmp_path))
+    stage = plan.resolved.system.stage("base")
+    key = identity_key(stage.identity(plan.resolved.configs["base"], {}, plan.fingerprint, 1))
+    claim = StageStore(Home(tmp_path).stages).acquire(key, "test")
+    claim.publish(Snapshot({"x": torch.zeros(2)}), Provenance())
+    row = rows(make_plan(toy_sweep(), Home(tmp_path)))["base"]
+    assert (row.computed, row.stored) == (1, 1)
+
+
+def test_episodes_are_counted_before_they_are_spent(toy_sweep, tmp_path: Path):
+    plan = make_plan(toy_sweep(), Home(tmp_path))
+    assert plan.episodes == 6 * 2 * 4 * 5 + (2 + 1) * 2 * 8
+    assert plan.rungs == (10, 20)
+
+
+def test_a_plan_is_plain_json_and_starts_nothing(toy_sweep, tmp_path: Path):
+    import json
+
+    json.dumps(make_plan(toy_sweep(), Home(tmp_path)).to_json())
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_a_trial_that_does_not_fit_is_refused():
+    with pytest.raises(UserError, match=r"resources.cpus: one trial asks for more CPUs than there are \(2\)"):
+        concurrent_trials(Resources(cpus=3), {"CPU": 2})
+    with pytest.raises(UserError, match=r"resources.gpus"):
+        concurrent_trials(Resources(gpus=0.5), {"CPU": 2, "GPU": 0})
+
+
+@pytest.mark.parametrize(
+    ("resources", "capacity", "expected"),
+    [
+        (Resources(cpus=1), {"CPU": 4}, 4),
+        (Resources(cpus=1, concurrent=2), {"CPU": 4}, 2),
+        (Resources(cpus=1, gpus=0.25), {"CPU": 16, "GPU": 2}, 8),
+        (Resources(cpus=4, gpus=0.25), {"CPU": 16, "GPU": 2}, 4),
+    ],
+)
+def test_as_many_trials_run_at_once_as_fit(resources, capacity, expected):
+    assert concurrent_trials(resources, capacity) == expected
+
+
+def test_an_unknown_dataset_is_refused_by_the_system(toy_sweep, tmp_path: Path):
+    with pytest.raises(UserError, match="dataset: is not a toy dataset"):
+        make_plan(toy_sweep(dataset="other/points"), Home(tmp_path))

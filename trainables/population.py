@@ -88,22 +88,14 @@ class MetricMeans:
         self.count += 1
 
     def read(self, step: int) -> dict[str, list[float]]:
-        """One mean per lane and metric; a lane that diverged has NaN in every metric.
+        """One mean per lane and metric.
 
         Raises:
-            Diverged: no lane is left with finite metrics.
+            Diverged: a metric of some lane is not finite.
         """
         rows = (self.total / max(self.count, 1)).tolist()
-        lanes = len(rows[0]) if rows else 0
-        broken = {
-            lane: name
-            for name, row in zip(self.names, rows, strict=True)
-            for lane, value in enumerate(row)
-            if not math.isfinite(value)
-        }
-        if lanes and len(broken) == lanes:
-            raise Diverged(broken[0], step)
-        return {
-            name: [math.nan if lane in broken else value for lane, value in enumerate(row)]
-            for name, row in zip(self.names, rows, strict=True)
-        }
+        for name, row in zip(self.names, rows, strict=True):
+            for lane, value in enumerate(row):
+                if not math.isfinite(value):
+                    raise Diverged(name if len(row) == 1 else f"{name} of lane {lane}", step)
+        return dict(zip(self.names, rows, strict=True))

@@ -40,7 +40,7 @@ def score_at(
 
 def fisher_times(uniform: torch.Tensor, time: float, width: float) -> torch.Tensor:
     """Times spread over [time - width, time], kept inside [0.001, 0.999]; ``uniform`` is in [0, 1)."""
-    low, high = max(1e-3, time - width), min(0.999, time)
+    low, high = (min(max(edge, 1e-3), 0.999) for edge in (time - width, time))
     return low + (high - low) * uniform
 
 

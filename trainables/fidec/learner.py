@@ -48,7 +48,7 @@ def upstream(lanes: Sequence[Lane], stage: str) -> list[Snapshot]:
 
 
 class FidecLearner(Learner):
-    """P lanes of one stage. A lane that diverges reports NaN while others go on; see ``MetricMeans``.
+    """P lanes of one stage.
 
     Args:
         lanes: configuration, seed and upstream outputs of every lane.

@@ -35,15 +35,21 @@ class PoolsLearner(FidecLearner):
         self.states = on_device(source.states, device)
         self.blocks = -(-len(self.states) // BLOCK)
         self.pools = self._empty()
+        self.metrics: dict[str, list[float]] = {}
 
     def advance(self, steps: int) -> dict[str, list[float]]:
-        """Fill ``steps`` chunks; means over their states."""
+        """Fill ``steps`` chunks; means over their blocks. A chunk too small to hold a block repeats the last ones."""
         means = MetricMeans()
-        first, last = (self.blocks * at // self.config.steps for at in (self.step, self.step + steps))
-        for block in range(first, min(last, self.blocks)):
+        for block in range(self._border(self.step), self._border(self.step + steps)):
             means.add(self._fill(block))
         self.step += steps
-        return means.read(self.step)
+        if means.count:
+            self.metrics = means.read(self.step)
+        return self.metrics
+
+    def _border(self, step: int) -> int:
+        """The first block that is not filled after ``step`` chunks."""
+        return min(-(-self.blocks * step // self.config.steps), self.blocks)
 
     @torch.no_grad()
     def _fill(self, block: int) -> dict[str, torch.Tensor]:
@@ -81,12 +87,12 @@ class PoolsLearner(FidecLearner):
     def state(self) -> Snapshot:
         """The pools as far as they are filled."""
         tensors = {name: value.clone() for name, value in prefixed(self.pools, "pools").items()}
-        return Snapshot(tensors, {"step": self.step})
+        return Snapshot(tensors, {"step": self.step, "metrics": self.metrics})
 
     def load_state(self, snapshot: Snapshot) -> None:
         """Continue from :meth:`state`; blocks have their own random streams, so there is none to restore."""
         restore(self.pools, snapshot.tensors, "pools")
-        self.step = snapshot.meta["step"]
+        self.step, self.metrics = snapshot.meta["step"], dict(snapshot.meta["metrics"])
 
     def outputs(self) -> list[Snapshot]:
         """Base actions and Fisher geometry of every state row, one set per lane."""

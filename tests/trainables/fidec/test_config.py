@@ -1,0 +1,86 @@
+import subprocess
+import sys
+
+import pytest
+from flowsweep.trainables.base import identity_key
+from flowsweep.trainables.config import parse
+from flowsweep.trainables.errors import UserError
+from flowsweep.trainables.fidec import SYSTEM
+from flowsweep.trainables.fidec.config import PoolsConfig, PretrainConfig, RefineConfig
+from flowsweep.trainables.fidec.source import checked
+
+
+def test_planning_a_sweep_does_not_load_torch():
+    code = (
+        "import sys; from flowsweep.trainables.fidec import SYSTEM;"
+        "[SYSTEM.stage(name).cost(config) for preset in SYSTEM.presets.values() for name, config in preset().items()];"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("preset", SYSTEM.presets)
+def test_every_preset_configures_every_stage_and_survives_json(preset):
+    configs = SYSTEM.presets[preset]()
+    assert list(configs) == [stage.name for stage in SYSTEM.stages]
+    for name, config in configs.items():
+        assert parse(SYSTEM.stage(name).config_type, config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("config_type", [PretrainConfig, PoolsConfig, RefineConfig])
+def test_every_field_says_what_it_means(config_type):
+    assert all(field.description for field in config_type.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("config_type", "values", "message"),
+    [
+        (RefineConfig, {"kl_radius": 0}, "kl_radius: should be greater than 0"),
+        (RefineConfig, {"kl_radios": 1}, "Did you mean `kl_radius`"),
+        (RefineConfig, {"discount": 1.0}, "discount: should be less than 1"),
+        (RefineConfig, {"constraint": "none"}, "constraint"),
+        (RefineConfig, {"hidden": [0]}, "hidden widths must lie between 1 and 8192"),
+        (RefineConfig, {"hidden": []}, "hidden"),
+        (RefineConfig, {"log_alpha_min": 1.0, "log_alpha_max": 1.0}, "must be below log_alpha_max"),
+        (RefineConfig, {"alpha_init": 100.0, "log_alpha_max": 1.0}, "must lie between exp"),
+        (PoolsConfig, {"fisher_time": 1.0}, "fisher_time: should be less than 1"),
+        (PoolsConfig, {"fisher_time": 0.1, "fisher_time_width": 0.1}, "must be below fisher_time"),
+        (PretrainConfig, {"learning_rate": "3e-4"}, "learning_rate"),
+        (PretrainConfig, {"steps": 0}, "steps"),
+    ],
+)
+def test_a_mistake_is_named_with_its_rule(config_type, values, message):
+    with pytest.raises(UserError, match=message):
+        parse(config_type, values)
+
+
+def test_a_bound_that_can_never_bind_is_pointed_out_but_allowed():
+    assert "kl_radius has no effect" in RefineConfig(residual_form="tanh", residual_scale=0.01).warnings()[0]
+    assert RefineConfig(residual_form="tanh", residual_scale=0.1).warnings() == []
+    assert RefineConfig(residual_scale=0.01).warnings() == []
+
+
+def test_pools_are_shared_by_what_shapes_them_only():
+    stage = SYSTEM.stage("pools")
+    key = lambda **changes: identity_key(stage.identity(PoolsConfig(**changes), {"pretrain": "k"}, "f", 0))  # noqa: E731
+    assert key() == key(steps=7)
+    assert key() != key(fisher_time=0.8)
+
+
+def test_cost_grows_with_work():
+    refine = SYSTEM.stage("refine")
+    pooled, fresh = (refine.cost(RefineConfig(base_actions=kind)).core_s for kind in ("pool", "fresh"))
+    assert fresh > 4 * pooled
+    assert refine.cost(RefineConfig(steps=10)).core_s < pooled / 1000
+
+
+def test_a_dataset_without_actions_is_refused(dataset):
+    empty = dataset.info.model_copy(update={"action_dim": 0})
+    with pytest.raises(UserError, match="no continuous action entry"):
+        checked(type(dataset)(empty, *list(vars(dataset).values())[1:7]))
+
+
+def test_constant_rewards_are_a_warning_not_a_refusal(dataset):
+    info = dataset.info.model_copy(update={"reward_min": 0.0, "reward_max": 0.0})
+    findings = checked(type(dataset)(info, *list(vars(dataset).values())[1:7])).info.findings
+    assert any(finding.level == "warning" and "every reward is 0" in finding.text for finding in findings)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SWEEP = "flowsweep.sweep"
 """The job's metadata key that holds the sweep's name."""
+SWEEP_FILE = "sweep.yaml"
+"""The sweep file's name in the job's working directory."""
 STOP_WAIT_S = 30
 """How long a stopped sweep may take to write down where it is before it is killed."""
 
@@ -34,21 +36,22 @@ class Order:
     Attributes:
         name: the sweep's name.
         file: its sweep file.
-        arguments: what the command line gets there after ``run FILE --address auto``.
+        arguments: what the command line gets there, before ``--address auto``; the file is ``SWEEP_FILE``.
         python: the interpreter on the head node; a bare name is looked up on its PATH.
         home: ``FLOWSWEEP_HOME`` there, a folder that every node sees; the node's own setting when not given.
     """
 
     name: str
     file: Path
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[str, ...]
     python: str = "python"
     home: str | None = None
 
     def entrypoint(self) -> str:
         """The command line on the cluster."""
-        run = ("run", "sweep.yaml", "--address", "auto", *self.arguments)
-        return shlex.join((self.python, "-m", "flowsweep.cluster.entry", *run))
+        return shlex.join(
+            (self.python, "-m", "flowsweep.cluster.entry", *self.arguments, "--address", "auto")
+        )
 
     def environment(self) -> dict[str, str]:
         """Variables of the job and of everything it starts."""
@@ -139,5 +142,5 @@ def _refuse_second(client: JobSubmissionClient, name: str, at: Endpoint) -> None
 def _working_dir(scratch: Path, file: Path) -> Path:
     folder = scratch / "work"
     folder.mkdir()
-    shutil.copyfile(file, folder / "sweep.yaml")
+    shutil.copyfile(file, folder / SWEEP_FILE)
     return folder

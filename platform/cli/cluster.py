@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .shared import Json, console, grid, print_json, settings
 
 if TYPE_CHECKING:
     from ...cluster.endpoint import Endpoint
@@ -26,7 +27,6 @@ Address = Annotated[
 Insecure = Annotated[
     bool, typer.Option("--allow-insecure", help="Speak to another machine in plain http without a token.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a sweep's name: its newest job.")]
 
 
@@ -46,18 +46,24 @@ def submit(
     python: Annotated[
         str, typer.Option(help="The Python on the head node that has the requirements.")
     ] = "python",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the sweep stored there under this name.")
+    ] = False,
     allow_insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
-    """Run a sweep on a Ray cluster, detached from this machine."""
+    """Run a sweep on a Ray cluster, detached from this machine.
+
+    Example: `flowsweep submit sweep.yaml --address http://HEAD:8265 --home /shared/flowsweep`
+    """
     from ...cluster import submit as cluster
 
-    order = _order(sweep, name, set_ or [], python, home)
+    order = _order(sweep, name, set_ or [], python=python, home=home, resume=resume)
     done = cluster.submit(order, _endpoint(address, allow_insecure))
     if as_json:
-        _print_json(asdict(done))
+        print_json(asdict(done))
     else:
-        _tell_submitted(done, address)
+        _tell_submitted(done, address, allow_insecure)
 
 
 @app.command()
@@ -76,7 +82,7 @@ def status(
     with connected(_endpoint(address, allow_insecure)) as client:
         found = jobs.list_jobs(client) if job is None else [jobs.find(client, job)]
     if as_json:
-        _print_json([asdict(one) for one in found] if job is None else asdict(found[0]))
+        print_json([asdict(one) for one in found] if job is None else asdict(found[0]))
     elif not found:
         typer.echo("Nothing was submitted to this cluster.")
     else:
@@ -122,7 +128,7 @@ def stop(
         found = jobs.find(client, job)
         stopping = jobs.stop(client, found)
     if as_json:
-        _print_json({**asdict(found), "stopping": stopping})
+        print_json({**asdict(found), "stopping": stopping})
     else:
         typer.echo(f"{found.job}: stopping." if stopping else f"{found.job}: already {found.status}.")
 
@@ -133,29 +139,25 @@ def _endpoint(address: str | None, allow_insecure: bool) -> Endpoint:
     return endpoint(address, allow_insecure=allow_insecure)
 
 
-def _order(sweep: str, name: str | None, overrides: Sequence[str], python: str, home: str | None) -> Order:
-    """Read the sweep here, so that a mistake in it never reaches the cluster."""
-    from ...cluster.submit import Order
+def _order(
+    sweep: str, name: str | None, assignments: Sequence[str], *, python: str, home: str | None, resume: bool
+) -> Order:
+    """Check the sweep here, so that a mistake in it never reaches the cluster; data and cores are checked there."""
+    from ...cluster.submit import SWEEP_FILE, Order
+    from ..resolve import resolve
     from ..spec import load_spec, sweep_file
 
-    settings = dict(_setting(text) for text in overrides)
-    if name is not None:
-        settings["name"] = json.dumps(name)
-    spec = load_spec(sweep, settings)
-    arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    overrides = settings(list(assignments)) | ({} if name is None else {"name": name})
+    spec = resolve(load_spec(sweep, overrides)).spec
+    if resume:
+        arguments = ["resume", spec.name]
+    else:
+        arguments = ["run", SWEEP_FILE, *(part for text in assignments for part in ("--set", text))]
+        arguments += [] if name is None else ["--name", name]
     return Order(spec.name, sweep_file(sweep), tuple(arguments), python, home)
 
 
-def _setting(text: str) -> tuple[str, str]:
-    from ..errors import UserError
-
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise UserError("must be KEY=VALUE", key="--set", value=text, fix="Write it as `search.trials=4`.")
-    return key, value
-
-
-def _tell_submitted(done: Submitted, address: str | None) -> None:
+def _tell_submitted(done: Submitted, address: str | None, allow_insecure: bool) -> None:
     import ray
 
     typer.echo(f"{done.sweep} was submitted to {done.address} as {done.job}.")
@@ -163,23 +165,14 @@ def _tell_submitted(done: Submitted, address: str | None) -> None:
         typer.echo(
             f"The cluster runs Ray {done.ray}, this machine {ray.__version__}; the sweep runs on the cluster's."
         )
-    where = f" --address {address}" if address else ""
+    where = (f" --address {address}" if address else "") + (" --allow-insecure" if allow_insecure else "")
     for command in ("status {}", "logs {} --follow", "stop {}"):
         typer.echo(f"  flowsweep {command.format(done.sweep)}{where}")
 
 
 def _print_table(found: Sequence[Job]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("job", "sweep", "status", "started", "ended", box=None, pad_edge=False)
-    for job in found:
-        table.add_row(job.job, job.sweep, job.status, job.started or "", job.ended or "")
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
+    rows = [[job.job, job.sweep, job.status, job.started or "", job.ended or ""] for job in found]
+    console.print(grid(None, ["job", "sweep", "status", "started", "ended"], rows), soft_wrap=True)
 
 
 def _write(text: str) -> None:

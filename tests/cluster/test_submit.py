@@ -14,7 +14,7 @@ import pytest
 from flowsweep.cluster import jobs
 from flowsweep.cluster.endpoint import Endpoint, ray_version
 from flowsweep.cluster.package import pack
-from flowsweep.cluster.submit import Order, connected, job_name, submit
+from flowsweep.cluster.submit import SWEEP_FILE, Order, connected, job_name, submit
 from flowsweep.platform.errors import Refused, UserError
 
 PROBE = """\
@@ -55,7 +55,13 @@ def order(tmp_path):
         script.write_text(f"#!{sys.executable}\n{program}")
         script.chmod(0o755)
         sweep.write_text(f"name: {name}\n")
-        return Order(name, sweep, ("--set", "search.trials=2"), python=str(script), home="/shared/flowsweep")
+        return Order(
+            name,
+            sweep,
+            ("run", SWEEP_FILE, "--set", "search.trials=2"),
+            python=str(script),
+            home="/shared/flowsweep",
+        )
 
     return make
 
@@ -69,7 +75,7 @@ def test_the_code_the_registered_systems_and_the_sweep_reach_driver_and_tasks(at
     line = next(line for line in "".join(printed).splitlines() if line.startswith("SEEN "))
     seen = json.loads(line.removeprefix("SEEN "))
     assert seen["arguments"][:2] == ["-m", "flowsweep.cluster.entry"]
-    assert seen["arguments"][2:] == ["run", "sweep.yaml", "--address", "auto", "--set", "search.trials=2"]
+    assert seen["arguments"][2:] == ["run", "sweep.yaml", "--set", "search.trials=2", "--address", "auto"]
     assert (seen["sweep"], seen["files"]) == ("name: probe\n", ["sweep.yaml"])
     for place in (seen["driver"], seen["task"]):
         assert "py_modules_files" in place["package"], "the node's own installation was used"

@@ -6,6 +6,7 @@ Legend: P lanes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -91,6 +92,15 @@ class FidecLearner(Learner):
             ref_max_score=info.ref_max_score,
             step=self.step,
         )
+
+    def illustrate(self, folder: Path, seeds: Sequence[int]) -> list[Path]:
+        """A video, stills and, in mazes, the ways of lane 0's first evaluation episodes, as far as they can be made."""
+        info = self.source.info
+        if info.evaluation is None:
+            return []
+        from ..envs.media import record_episode  # imports simulators
+
+        return list(record_episode(self.policy(), info.evaluation, seeds, folder, device=self.device).paths)
 
 
 class FinishedLearner(FidecLearner):

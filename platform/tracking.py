@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -12,108 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import Unreachable, UserError
-from .paths import SweepPaths
-from .tracking_place import Place, Target, only_sender
+from .paths import Home, SweepPaths
+from .tracking_check import check_tracker, checked_uri, first_line
+from .tracking_place import Place, Target, only_sender, without_login
 from .tracking_sender import Sender
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 ORPHAN_DRAIN_S = 120.0
 """How long a sender goes on after its driver was killed."""
-
-
-def checked_uri(uri: str, key: str = "tracking.uri") -> str:
-    """A tracking URI this platform can use.
-
-    Raises:
-        UserError: it is a file store, relative, or something else altogether.
-    """
-    scheme, mark, rest = uri.partition("://")
-    if mark and scheme in ("http", "https") and rest.strip("/"):
-        return uri.rstrip("/")
-    if uri.startswith("sqlite:///"):
-        if not Path(uri.removeprefix("sqlite:///")).is_absolute():
-            raise UserError(
-                "the database needs an absolute path, or its place depends on where a command is started",
-                key=key,
-                value=uri,
-                fix=f"Write `sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}`.",
-            )
-        return uri
-    if scheme == "file" or not mark:
-        raise UserError(
-            "plain folders are no longer written by MLflow",
-            key=key,
-            value=uri,
-            fix="Leave the key out for the embedded database, or write `sqlite:////path/mlflow.db`; "
-            "`mlflow migrate-filestore` moves what is in the folder.",
-        )
-    raise UserError(
-        "is not a tracking address",
-        key=key,
-        value=uri,
-        fix="Write `http://host:port`, `https://host` or `sqlite:////path/mlflow.db`, or leave it out.",
-    )
-
-
-def check_tracker(uri: str, timeout_s: float = 5.0) -> None:
-    """Ask the tracker for an answer before anything is launched.
-
-    Raises:
-        UserError: the address is unfit.
-        Unreachable: it does not answer in time, refuses the login, or the database cannot be opened.
-    """
-    uri = checked_uri(uri)
-    try:
-        if uri.startswith("sqlite:///"):
-            _open_database(Path(uri.removeprefix("sqlite:///")), timeout_s)
-        else:
-            _ask_server(uri, timeout_s)
-    except Exception as error:
-        raise Unreachable(
-            f"the tracker does not answer: {_first_line(error)}",
-            key="tracking.uri",
-            value=uri,
-            fix="Start it or mend the address and login; or leave `tracking.uri` out to record on this machine "
-            "and send it there later with `flowsweep sync`.",
-        ) from error
-
-
-def _open_database(path: Path, timeout_s: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=timeout_s)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    finally:
-        connection.close()
-
-
-def _ask_server(uri: str, timeout_s: float) -> None:
-    with _environment(
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT=str(max(1, round(timeout_s)))
-    ):
-        from mlflow import MlflowClient
-
-        MlflowClient(uri).search_experiments(max_results=1)
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -200,6 +109,36 @@ class Tracker:
             self._process.wait()
         return self.status().unsent
 
+    def summary(self) -> str:
+        """One line for the person who ran the sweep."""
+        status, place = self.status(), without_login(self.target.uri)
+        if not status.unsent:
+            return f"Recorded in MLflow at {place}, experiment {self.target.experiment}; browse with `flowsweep ui`."
+        why = f" ({status.error})" if status.error else ""
+        return (
+            f"{status.unsent} facts have not reached MLflow at {place}{why}; nothing is lost. "
+            f"Send them with `flowsweep sync {self.paths.name}`."
+        )
+
+
+@contextmanager
+def tracked(plan: Plan, home: Home, paths: SweepPaths) -> Iterator[Tracker]:
+    """A tracker beside a sweep for as long as the block lasts, at the place its file names or the embedded one.
+
+    Raises:
+        Unreachable: a new sweep names a tracker that does not answer; one being resumed goes on without it.
+    """
+    tracking = plan.spec.tracking
+    uri = tracking.uri or home.mlflow_uri
+    if not paths.journal.exists():
+        check_tracker(uri)
+    artifacts = None if tracking.uri else home.mlflow_artifacts
+    tracker = Tracker(paths, uri, tracking.experiment or f"flowsweep/{plan.spec.system}", artifacts)
+    try:
+        yield tracker
+    finally:
+        tracker.close()
+
 
 def catch_up(
     paths: SweepPaths,
@@ -243,7 +182,7 @@ def _step(sender: Sender, uri: str) -> int:
         raise
     except Exception as error:
         raise Unreachable(
-            f"the tracker does not take the record: {_first_line(error)}",
+            f"the tracker does not take the record: {first_line(error)}",
             key="tracking.uri",
             value=uri,
             fix="Nothing is lost; run `flowsweep sync` again when it is back.",

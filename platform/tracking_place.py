@@ -54,7 +54,7 @@ class Place:
     @classmethod
     def at(cls, target: Target) -> Place:
         """The beginning, for that target."""
-        return cls(target=[_without_login(target.uri), target.experiment])
+        return cls(target=[without_login(target.uri), target.experiment])
 
     @classmethod
     def load(cls, path: Path) -> Place:
@@ -86,6 +86,7 @@ def only_sender(paths: SweepPaths, wait: bool = True) -> Iterator[bool]:
             yield True
 
 
-def _without_login(uri: str) -> str:
+def without_login(uri: str) -> str:
+    """The address as it may be shown and stored."""
     scheme, mark, rest = uri.partition("://")
     return scheme + mark + rest.rpartition("@")[2] if mark and not scheme.startswith("sqlite") else uri

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -152,6 +151,7 @@ def _trial_proposed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[
         }
     )
     update.dataset = shared.get("dataset") or None
+    shared["seeds"] = {**shared.get("seeds", {}), str(fact.trial): list(data.get("seeds", ()))}
 
 
 def _trial_placed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
@@ -165,16 +165,20 @@ def _trial_placed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[st
 
 def _measured(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
     data, name = fact.data, trial_run(fact.trial or "")
-    series, step = f"{fact.kind}/{data['stage']}", int(data["step"])
+    seeds, step = list(data.get("seeds", ())), int(data["step"])
+    series = f"{fact.kind}/{data['stage']}/{','.join(map(str, seeds))}"
     sent = steps.setdefault(name, {})
     if step <= sent.get(series, -1):
         return
     sent[series] = step
-    metrics, seeds = run(name).metrics, list(data.get("seeds", ()))
+    metrics = run(name).metrics
+    # A stage shared with other trials is trained one seed at a time; its curve is then not the trial's mean.
+    several = len(shared.get("seeds", {}).get(fact.trial, seeds)) > 1
     for metric, lanes in data.get("metrics", {}).items():
         key = _fit(f"{data['stage']}/{metric}")
-        metrics.append((key, math.fsum(lanes) / len(lanes) if lanes else math.nan, _ms(fact), step))
-        if len(seeds) > 1:
+        if not several or len(seeds) > 1:
+            metrics.append((key, sum(lanes) / len(lanes), _ms(fact), step))
+        if several:
             pairs = zip(seeds, lanes, strict=True)
             metrics.extend((f"{key}.seed_{seed}", float(value), _ms(fact), step) for seed, value in pairs)
     if "episodes_spent" in data:

@@ -15,7 +15,8 @@ import pytest
 from flowsweep.platform.errors import Unreachable, UserError
 from flowsweep.platform.journal import Fact, Journal
 from flowsweep.platform.paths import SweepPaths
-from flowsweep.platform.tracking import Tracker, catch_up, check_tracker, checked_uri, tracker_status
+from flowsweep.platform.tracking import Tracker, catch_up, tracker_status
+from flowsweep.platform.tracking_check import check_tracker, checked_uri
 from flowsweep.platform.tracking_runs import SWEEP, stage_run, translate, trial_run
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -356,6 +357,18 @@ def test_steps_repeated_after_a_resume_are_sent_once():
     second = translate(facts[3:], steps, {})[trial_run("t0")].metrics
     sent = [step for key, _, _, step in first + second if key == "refine/critic_loss"]
     assert sent == [10, 20, 30, 40]
+
+
+def test_a_stage_trained_seed_by_seed_has_one_curve_per_seed():
+    facts = [Fact(0, 0.0, "trial_proposed", "t0", {"seeds": [0, 1]})]
+    for seed in (0, 1):
+        said = {"stage": "pretrain", "step": 5, "seeds": [seed], "metrics": {"loss": [float(seed)]}}
+        facts.append(Fact(1 + seed, 0.0, "progress", "t0", said))
+    points = translate(facts, {}, {})[trial_run("t0")].metrics
+    assert [(key, value) for key, value, _, _ in points] == [
+        ("pretrain/loss.seed_0", 0.0),
+        ("pretrain/loss.seed_1", 1.0),
+    ]
 
 
 @pytest.mark.parametrize(

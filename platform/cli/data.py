@@ -110,7 +110,7 @@ def show(
     evaluation = info.evaluation
     rows = [
         ["dataset", info.name],
-        ["fingerprint", info.fingerprint],
+        ["fingerprint", info.fingerprint[:16]],
         ["transitions", f"{info.transitions:,} in {info.episodes:,} episodes"],
         ["observation, action", f"{info.observation_dim}, {info.action_dim}"],
         ["rewards", f"{info.reward_min:g} to {info.reward_max:g}; {info.terminal_share:.2%} end the task"],

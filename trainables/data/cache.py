@@ -82,7 +82,7 @@ def read_manifest(entry: Path) -> dict[str, Any]:
 def damaged_files(entry: Path) -> list[str]:
     """Names of files whose content no longer has the digest recorded when they were written. Reads everything."""
     files = read_manifest(entry)["files"]
-    return [name for name, file in files.items() if _file_digest(entry / name) != file["sha256"]]
+    return [name for name, file in files.items() if file_digest(entry / name) != file["sha256"]]
 
 
 def build_entry(
@@ -126,7 +126,7 @@ def _publish(entry: Path, info: DatasetInfo, arrays: FlatArrays, facts: Mapping[
         },
     )
     files = {
-        name: {"bytes": (aside / name).stat().st_size, "sha256": _file_digest(aside / name)}
+        name: {"bytes": (aside / name).stat().st_size, "sha256": file_digest(aside / name)}
         for name in (STATES, TRANSITIONS)
     }
     manifest = {"format": FORMAT, "info": info.model_dump(mode="json"), "files": files, **facts}
@@ -174,7 +174,8 @@ def _matrix(column: pa.Array) -> np.ndarray:
     return _vector(column.values).reshape(len(column), -1)
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

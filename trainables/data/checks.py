@@ -30,8 +30,9 @@ def refuse_non_finite(raw: RawEpisodes, name: str) -> None:
         ("rewards", raw.rewards, ends),
     ):
         # A sum is not finite if any term is not; the costly search happens only then.
-        if np.isfinite(values.sum(dtype=np.float64)):
-            continue
+        with np.errstate(invalid="ignore"):
+            if np.isfinite(values.sum(dtype=np.float64)):
+                continue
         wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
         if len(wrong):
             episode = int(np.searchsorted(edges, wrong[0], side="right"))
@@ -82,11 +83,7 @@ def look_over(rewards: np.ndarray, masks: np.ndarray, lengths: np.ndarray) -> li
         masks: [N].
         lengths: [E].
     """
-    findings = [
-        _note(
-            f"{len(lengths)} episodes of {lengths.min()} to {lengths.max()} steps, {lengths.mean():.0f} on average"
-        )
-    ]
+    findings = [_note(_shape(lengths))]
     if rewards.min() == rewards.max():
         findings.append(
             _warning(f"every reward is {rewards[0]:g}: a value function has nothing to learn from it")
@@ -99,6 +96,12 @@ def look_over(rewards: np.ndarray, masks: np.ndarray, lengths: np.ndarray) -> li
     if len(lengths) == 1:
         findings.append(_warning("it is a single episode: none can be held out for validation"))
     return findings
+
+
+def _shape(lengths: np.ndarray) -> str:
+    least, most = lengths.min(), lengths.max()
+    steps = f"{most} steps" if least == most else f"{least} to {most} steps, {lengths.mean():.0f} on average"
+    return f"{len(lengths)} episode{'s' if len(lengths) > 1 else ''} of {steps}"
 
 
 def _note(text: str) -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import numpy as np
 
 from ..errors import UserError
 from ..home import home
-from .cache import FlatArrays, build_entry, read_entry
+from . import checks
+from .cache import FlatArrays, build_entry, file_digest, read_entry
 from .dataset import DatasetInfo, FlatDataset
 from .names import DatasetName, minari_data_path, parse_name
-from .source import RawEpisodes, Spaces, source_guard
+from .semantics import METADATA_KEY, family_of
+from .source import RawEpisodes, Spaces, read_episodes, read_spaces, source_guard
 
 LOADER_VERSION = 1
 """Raised whenever the same Minari dataset would give other arrays."""
@@ -57,10 +58,6 @@ def entry_path(name: DatasetName, data: Path, cache_dir: Path | None = None) -> 
 
 
 def _build(name: DatasetName, data: Path) -> tuple[DatasetInfo, FlatArrays, Mapping[str, Any]]:
-    from . import checks
-    from .semantics import family_of
-    from .source import read_episodes, read_spaces
-
     storage, metadata = _minari_storage(data, str(name))
     spaces = read_spaces(storage.observation_space, storage.action_space, str(name))
     family = family_of(name, metadata, spaces)
@@ -137,20 +134,8 @@ def _info(
 
 
 def _source_facts(data: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    digests = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.stat().st_size < 2**20
-        else _digest(path)
-        for path in sorted(data.iterdir())
-        if path.is_file()
-    }
-    kept = ("dataset_id", "minari_version", "requirements", "flowsweep")
+    kept = ("dataset_id", "minari_version", "requirements", METADATA_KEY)
     return {
-        "files": digests,
-        "metadata": json.loads(json.dumps({key: metadata[key] for key in kept if key in metadata})),
+        "files": {path.name: file_digest(path) for path in sorted(data.iterdir()) if path.is_file()},
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
     }
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

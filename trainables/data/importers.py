@@ -7,7 +7,6 @@ Legend: E episodes, T steps of an episode; a file has T + 1 rows per episode, th
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from .cache import file_digest
 from .names import minari_data_path, parse_name
 
 OGBENCH_URL = "https://rail.eecs.berkeley.edu/datasets/ogbench"
@@ -135,7 +135,7 @@ def fetch_ogbench(
     if not file.exists():
         _download(f"{(base_url or OGBENCH_URL).rstrip('/')}/{name}.npz", file, progress)
     record = file.with_suffix(".npz.sha256")
-    if record.exists() and record.read_text().split()[0] != _digest(file):
+    if record.exists() and record.read_text().split()[0] != file_digest(file):
         raise UserError("has changed since it was downloaded", key="file", value=str(file), fix=_AGAIN)
     return file
 
@@ -176,7 +176,7 @@ def _import(file: Path, original: str, target: str, force: bool, url: str | None
     source: dict[str, Any] = {
         "file": file.name,
         "bytes": file.stat().st_size,
-        "sha256": _digest(file),
+        "sha256": file_digest(file),
         "url": url,
     }
     description = describe_ogbench(
@@ -206,7 +206,7 @@ def _download(url: str, file: Path, progress: BytesProgress | None) -> None:
             os.fsync(target.fileno())
         if expected is not None and received != expected:
             raise OSError(f"the connection ended after {received} of {expected} bytes")
-        file.with_suffix(".npz.sha256").write_text(f"{_digest(Path(aside))}  {file.name}\n")
+        file.with_suffix(".npz.sha256").write_text(f"{file_digest(Path(aside))}  {file.name}\n")
         shutil.move(aside, file)
     except (OSError, ValueError) as error:
         raise UserError(
@@ -217,8 +217,3 @@ def _download(url: str, file: Path, progress: BytesProgress | None) -> None:
         ) from error
     finally:
         Path(aside).unlink(missing_ok=True)
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -21,6 +21,7 @@ from .names import DatasetName
 from .source import Entry, RawEpisodes, Spaces
 
 METADATA_KEY = "flowsweep"
+"""Where provenance is kept in the metadata of the Minari datasets we write."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,11 @@ def _d4rl_antmaze(metadata: Mapping[str, Any], spaces: Spaces) -> Family:
 
 
 def _usual_entries(spaces: Spaces) -> tuple[Entry, ...]:
+    """The array itself; of a dict the observation and the desired goal; else every vector in it, by name."""
     if () in spaces.observation:
         return ((),)
-    usual = tuple(entry for entry in ((("observation",)), (("desired_goal",))) if entry in spaces.observation)
+    goal_conditioned: tuple[Entry, ...] = (("observation",), ("desired_goal",))
+    usual = tuple(entry for entry in goal_conditioned if entry in spaces.observation)
     return usual if ("observation",) in usual else tuple(sorted(spaces.observation))
 
 

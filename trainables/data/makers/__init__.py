@@ -17,12 +17,13 @@ from filelock import FileLock
 from ...errors import UserError
 from ...home import home
 from ..names import minari_data_path, parse_name
-from .minari_file import METADATA_KEY, write_minari
+from ..semantics import METADATA_KEY
+from .minari_file import write_minari
 from .recipe import Recipe
 from .registry import RECIPES, find_recipe
 from .shards import Progress, join, load_maker, make_shards, read_shard, worker_pool
 
-__all__ = ["RECIPES", "Recipe", "dataset_id", "find_recipe", "make_dataset", "recipe_for"]
+__all__ = ["RECIPES", "Recipe", "dataset_id", "ensure_dataset", "find_recipe", "make_dataset", "recipe_for"]
 
 NAMESPACE = "flowsweep"
 
@@ -37,12 +38,33 @@ def dataset_id(recipe: Recipe, steps: int | None = None, seed: int = 0) -> str:
 
 
 def recipe_for(minari_id: str) -> tuple[Recipe, int, int] | None:
-    """Recipe, steps and seed that :func:`dataset_id` would give this id to, or None."""
+    """Recipe, steps and seed that :func:`dataset_id` gives this id to, or None."""
     match = re.fullmatch(rf"{NAMESPACE}/(.+?)(?:-(\d+[km]?))?(?:-seed(\d+))?-v0", minari_id)
     if not match or match[1] not in RECIPES:
         return None
     recipe = RECIPES[match[1]]
-    return recipe, _long(match[2]) if match[2] else recipe.default_steps, int(match[3] or 0)
+    steps, seed = _long(match[2]) if match[2] else recipe.default_steps, int(match[3] or 0)
+    return (recipe, steps, seed) if dataset_id(recipe, steps, seed) == minari_id else None
+
+
+def ensure_dataset(name: str, *, workers: int | None = None, progress: Progress | None = None) -> bool:
+    """Make the dataset of that name if it is not here and a recipe makes it.
+
+    Two machines that do so hold the same data, hence the same fingerprint.
+
+    Args:
+        name: as for :func:`~..flat.open_dataset`; a task suffix makes no difference.
+
+    Returns:
+        Whether it was made now.
+    """
+    minari_id = parse_name(name).minari_id
+    made = recipe_for(minari_id)
+    if made is None or (minari_data_path(minari_id) / "metadata.json").exists():
+        return False
+    recipe, steps, seed = made
+    make_dataset(recipe.name, steps=steps, seed=seed, workers=workers, progress=progress)
+    return True
 
 
 def make_dataset(

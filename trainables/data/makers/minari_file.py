@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..names import minari_root
+from ..semantics import METADATA_KEY
 from .recipe import Description, Episodes
 
-METADATA_KEY = "flowsweep"
 _ASIDE = ".flowsweep-"  # Minari does not list hidden folders
 
 

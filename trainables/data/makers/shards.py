@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
@@ -102,6 +104,16 @@ def load_maker(recipe: Recipe):
 def _prepare() -> None:
     os.environ["MUJOCO_GL"] = "disabled"  # before mujoco is imported, which looks for a display otherwise
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker at once and in silence
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A parent that is killed cannot stop its workers, and they would wait for work for ever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make_shard_file(recipe: Recipe, steps: int, seed: int, index: int, file: Path) -> None:
@@ -112,7 +124,7 @@ def _make_shard_file(recipe: Recipe, steps: int, seed: int, index: int, file: Pa
 
 
 def _write_shard(file: Path, episodes: Episodes) -> None:
-    columns: dict[str, np.ndarray] = {}
+    columns: dict[str, Any] = {}
     for field in fields(Episodes):
         value = getattr(episodes, field.name)
         if isinstance(value, np.ndarray):
@@ -121,7 +133,7 @@ def _write_shard(file: Path, episodes: Episodes) -> None:
             columns.update({f"{field.name}/{name}": column for name, column in value.items()})
     aside = file.with_suffix(f".{os.getpid()}.aside")
     with open(aside, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **columns)
+        np.savez(stream, **columns)
         stream.flush()
         os.fsync(stream.fileno())
     aside.rename(file)

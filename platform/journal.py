@@ -198,6 +198,21 @@ def tail(path: Path, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Fact
     return facts, place
 
 
+def writer_of(path: Path) -> str | None:
+    """Who is writing a journal right now, in words; None when nobody is."""
+    try:
+        lock = os.open(_lock_file(path), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
+    finally:
+        os.close(lock)
+
+
 def _parse(line: bytes, path: Path, where: str) -> Fact:
     try:
         return Fact(**loads(line))
@@ -210,19 +225,26 @@ def _parse(line: bytes, path: Path, where: str) -> Fact:
         ) from error
 
 
+def _lock_file(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
 def _lock(path: Path) -> int:
     """Hold the lock file beside the journal; the system lets go of it when the process ends, however it ends."""
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
+    lock = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
+    for attempt in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            time.sleep(0.02 * attempt)  # It may only be `writer_of` having a look.
+    else:
         os.close(lock)
         raise Refused(
-            f"this sweep is being run by {holder}",
+            f"this sweep is being run by {writer_of(path) or 'another process'}",
             key=str(path.parent.name),
             fix="Watch it with `flowsweep show`, or stop that process before you start it here.",
-        ) from None
+        )
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     return lock

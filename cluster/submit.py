@@ -7,9 +7,9 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ class Order:
         arguments: what the command line gets there, before ``--address auto``; the file is ``SWEEP_FILE``.
         python: the interpreter on the head node; a bare name is looked up on its PATH.
         home: ``FLOWSWEEP_HOME`` there, a folder that every node sees; the node's own setting when not given.
+        variables: more environment variables for the sweep and its trials.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Order:
     arguments: tuple[str, ...]
     python: str = "python"
     home: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def entrypoint(self) -> str:
         """The command line on the cluster."""
@@ -56,7 +58,7 @@ class Order:
     def environment(self) -> dict[str, str]:
         """Variables of the job and of everything it starts."""
         home = {"FLOWSWEEP_HOME": self.home} if self.home else {}
-        return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), **home}
+        return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), **self.variables, **home}
 
 
 @dataclass(frozen=True)

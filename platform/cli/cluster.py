@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,6 +43,12 @@ def submit(
     home: Annotated[
         str | None, typer.Option(help="FLOWSWEEP_HOME on the cluster: a folder that every node sees.")
     ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Environment variable there; repeatable. Its dashboard shows it."
+        ),
+    ] = None,
     python: Annotated[
         str, typer.Option(help="The Python on the head node that has the requirements.")
     ] = "python",
@@ -58,7 +64,9 @@ def submit(
     """
     from ...cluster import submit as cluster
 
-    order = _order(sweep, name, set_ or [], python=python, home=home, resume=resume)
+    order = replace(
+        _order(sweep, name, set_ or [], resume), python=python, home=home, variables=_variables(env or [])
+    )
     done = cluster.submit(order, _endpoint(address, allow_insecure))
     if as_json:
         print_json(asdict(done))
@@ -139,9 +147,7 @@ def _endpoint(address: str | None, allow_insecure: bool) -> Endpoint:
     return endpoint(address, allow_insecure=allow_insecure)
 
 
-def _order(
-    sweep: str, name: str | None, assignments: Sequence[str], *, python: str, home: str | None, resume: bool
-) -> Order:
+def _order(sweep: str, name: str | None, assignments: Sequence[str], resume: bool) -> Order:
     """Check the sweep here, so that a mistake in it never reaches the cluster; data and cores are checked there."""
     from ...cluster.submit import SWEEP_FILE, Order
     from ..resolve import resolve
@@ -154,7 +160,19 @@ def _order(
     else:
         arguments = ["run", SWEEP_FILE, *(part for text in assignments for part in ("--set", text))]
         arguments += [] if name is None else ["--name", name]
-    return Order(spec.name, sweep_file(sweep), tuple(arguments), python, home)
+    return Order(spec.name, sweep_file(sweep), tuple(arguments))
+
+
+def _variables(assignments: Sequence[str]) -> dict[str, str]:
+    from ..errors import UserError
+
+    pairs = [text.partition("=") for text in assignments]
+    for text, (name, sign, _) in zip(assignments, pairs, strict=True):
+        if not (sign and name.isidentifier()):
+            raise UserError(
+                "must look like KEY=VALUE", key="--env", value=text, fix="Example: --env HF_HOME=/shared/hf."
+            )
+    return {name: value for name, _, value in pairs}
 
 
 def _tell_submitted(done: Submitted, address: str | None, allow_insecure: bool) -> None:

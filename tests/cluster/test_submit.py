@@ -29,7 +29,7 @@ def seen():
     return {
         "package": flowsweep.__file__,
         "systems": {point.name: str(point.dist.locate_file("")) for point in systems},
-        "home": os.environ["FLOWSWEEP_HOME"],
+        "home": os.environ["FLOWSWEEP_HOME"], "colour": os.environ["COLOUR"],
         "token": "RAY_AUTH_TOKEN" in os.environ,
     }
 
@@ -38,6 +38,19 @@ print("SEEN", json.dumps({
     "arguments": sys.argv[1:], "sweep": open("sweep.yaml").read(), "files": os.listdir("."),
     "driver": seen(), "task": ray.get(ray.remote(seen).remote()),
 }))
+"""
+
+SLOW_TO_STOP = """\
+import signal, sys, time
+
+def store(*_):
+    time.sleep(4)  # Ray's own patience ends after 3
+    print("everything is stored", flush=True)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, store)
+print("ready", flush=True)
+time.sleep(600)
 """
 
 
@@ -80,20 +93,21 @@ def test_the_code_the_registered_systems_and_the_sweep_reach_driver_and_tasks(at
     for place in (seen["driver"], seen["task"]):
         assert "py_modules_files" in place["package"], "the node's own installation was used"
         assert "py_modules_files" in place["systems"]["fidec"]
-        assert place["home"] == "/shared/flowsweep"
+        assert (place["home"], place["colour"]) == ("/shared/flowsweep", "blue")
 
 
 def test_a_running_sweep_is_not_started_twice_and_stops_when_asked(at, order):
-    sleeper = order("long", "import time\ntime.sleep(600)\n")
+    sleeper = order("long", SLOW_TO_STOP)
     first = submit(sleeper, at)
     with pytest.raises(Refused, match=f"already running there as {first.job}"):
         submit(sleeper, at)
     with connected(at) as client:
-        _wait(lambda: jobs.find(client, "long").status == "running")
+        _wait(lambda: "ready" in jobs.logs(client, jobs.find(client, "long")))
         assert jobs.stop(client, jobs.find(client, first.job))
         _wait(lambda: jobs.find(client, first.job).over)
         stopped = jobs.find(client, "long")
         assert stopped.status == "stopped"
+        assert "everything is stored" in jobs.logs(client, stopped), "it was killed while it stored its state"
         assert not jobs.stop(client, stopped), "it is over already"
 
 

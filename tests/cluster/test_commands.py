@@ -1,0 +1,126 @@
+"""submit, status, logs and stop as a person types them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+
+import pytest
+from flowsweep.platform.cli import main
+
+SWEEP = """\
+name: typed
+system: fidec
+dataset: flowsweep/pointmaze-umaze-10k-v0
+stages: {pretrain: {steps: 200}, refine: {steps: 100}}
+space:
+  refine.kl_radius: {low: 3.0e-4, high: 3.0e-2, log: true}
+objective: {metric: refine/success_rate}
+search: {trials: 2}
+seeds: {tune: [0], test: [1000]}
+evaluation: {episodes: 2}
+confirm: {top: 1, episodes: 2}
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def flowsweep(monkeypatch, capfd):
+    """Runs a command line in this process."""
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["flowsweep", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        return Said(code if isinstance(code, int) else int(bool(code)), *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text(SWEEP)
+    return str(file)
+
+
+@pytest.fixture
+def driver(tmp_path):
+    """Stands where the cluster's Python would: shows that it was started, and how."""
+    script = tmp_path / "driver"
+    script.write_text(f"#!{sys.executable}\nimport sys\nprint('started with', *sys.argv[3:])\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_a_sweep_is_submitted_followed_and_looked_up(flowsweep, head, sweep, driver, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
+    monkeypatch.setenv("FLOWSWEEP_ADDRESS", head.url)
+    settings = ("--name", "renamed", "--set", "search.trials=3", "--python", driver)
+    done = json.loads(flowsweep("submit", sweep, *settings, "--json").out)
+    assert (done["sweep"], done["address"]) == ("renamed", head.url)
+    followed = flowsweep("logs", "renamed", "--follow")
+    assert followed.code == 0, followed
+    assert "started with run sweep.yaml --set search.trials=3 --name renamed --address auto" in followed.out
+    assert flowsweep("logs", done["job"]).out.count("started with") == 1
+    assert json.loads(flowsweep("status", "renamed", "--json").out)["status"] == "succeeded"
+    assert done["job"] in flowsweep("status").out
+    assert "already succeeded" in flowsweep("stop", "renamed").out
+
+    resumed = flowsweep("submit", sweep, "--name", "renamed", "--python", driver, "--resume")
+    assert "flowsweep logs renamed --follow" in resumed.out
+    assert "started with resume renamed --address auto" in flowsweep("logs", "renamed", "--follow").out
+
+
+def test_a_failed_job_makes_following_it_fail(flowsweep, head, sweep, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
+    assert flowsweep("submit", sweep, "--address", head.url, "--python", "/nowhere/python").code == 0
+    assert flowsweep("logs", "typed", "--follow", "--address", head.url).code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("status", "--address", "http://127.0.0.1:1"), 4, "no cluster answers"),
+        (("status", "--address", "http://192.0.2.7:8265"), 3, "--allow-insecure"),
+        (("status",), 2, "--address: is required"),
+        (("logs", "x", "--address", "auto"), 2, "http://HOST:8265"),
+    ],
+)
+def test_mistakes_end_with_a_message_and_their_own_exit_code(flowsweep, arguments, code, said):
+    ended = flowsweep(*arguments)
+    assert (ended.code, ended.out) == (code, "")
+    assert said in " ".join(ended.err.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "search.trails=3"), "search.trails"),
+        (("--set", "system=fidek"), "fidec"),
+        (("--env", "COLOUR"), "--env"),
+    ],
+)
+def test_a_mistake_in_the_sweep_never_reaches_the_cluster(flowsweep, sweep, arguments, said):
+    ended = flowsweep("submit", sweep, "--address", "http://127.0.0.1:1", *arguments)
+    assert ended.code == 2, ended
+    assert said in ended.err
+
+
+def test_an_unknown_job_is_named_and_so_is_a_wrong_token(flowsweep, head, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
+    unknown = flowsweep("status", "nobody", "--address", head.url)
+    assert (unknown.code, "no such job or sweep" in unknown.err) == (2, True)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong")
+    refused = flowsweep("stop", "nobody", "--address", head.url)
+    assert (refused.code, "does not accept the token" in refused.err) == (3, True)

@@ -166,7 +166,11 @@ class RefineLearner(FidecLearner):
     def _draw(self, states: torch.Tensor, settings: FisherSettings) -> tuple[torch.Tensor, Fisher]:
         size = (self.config.batch_size, settings.samples, self.flow.action_dim)
         noise = (self.streams.normal(*size), self.streams.normal(*size), self.streams.uniform(*size[:2], 1))
-        return draw_one(self.flow, states, noise, settings)
+        base, fisher = draw_one(self.flow, states, noise, settings)
+        if settings.scope == "state":
+            # Displaced and measured actions are then independent, as in the public code.
+            base = self.flow.sample(states, self.streams.normal(size[0], size[2]))
+        return base, fisher
 
     def policy(self) -> RefinedPolicy:
         """The refined policies as they are now."""

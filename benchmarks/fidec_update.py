@@ -1,0 +1,148 @@
+"""CPU-seconds per update of FiDec's learners: pretrain, refine over pools, refine with fresh samples.
+
+    python benchmarks/fidec_update.py [--json] [--hidden 256,256 --hidden 512,512,512,512] [--samples 4,8]
+
+The ratios are taken within one run, rounds interleaved, one torch thread, minimum over rounds; only they carry
+over to another machine. "joint" is what training flow, critics and residual together costs per update: one
+pretrain update plus one refine update with fresh samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from flowsweep.trainables.base import Lane, Learner, Snapshot
+from flowsweep.trainables.data.dataset import DatasetInfo, FlatDataset
+from flowsweep.trainables.fidec import SYSTEM
+from flowsweep.trainables.fidec.config import PoolsConfig, PretrainConfig, RefineConfig
+
+ROWS, EPISODE_STEPS, OBSERVATIONS, ACTIONS = 100_000, 200, 17, 6
+
+
+def synthetic() -> FlatDataset:
+    """Rows of the usual size: two action modes with per-entry noise, reward for nearness to a third mean."""
+    random = np.random.default_rng(0)
+    episodes = ROWS // EPISODE_STEPS
+    states = random.normal(size=(ROWS + episodes, OBSERVATIONS)).astype(np.float32)
+    rows = np.arange(ROWS) + np.arange(ROWS) // EPISODE_STEPS
+    centre = 0.3 * np.tanh(states[rows] @ random.normal(size=(OBSERVATIONS, ACTIONS)) / 4)
+    noise = random.normal(size=(ROWS, ACTIONS)) * np.linspace(0.02, 0.3, ACTIONS)
+    actions = np.clip(centre + random.choice([-0.4, 0.4], (ROWS, 1)) + noise, -0.999, 0.999).astype(
+        np.float32
+    )
+    rewards = -np.square(actions - 0.5 - centre).mean(1).astype(np.float32)
+    info = DatasetInfo(
+        name="benchmarks/synthetic-v0",
+        fingerprint="synthetic",
+        episodes=episodes,
+        transitions=ROWS,
+        observation_dim=OBSERVATIONS,
+        action_dim=ACTIONS,
+        action_low=(-1.0,) * ACTIONS,
+        action_high=(1.0,) * ACTIONS,
+        reward_min=float(rewards.min()),
+        reward_max=float(rewards.max()),
+        terminal_share=0.0,
+    )
+    boundaries = np.arange(ROWS) % EPISODE_STEPS == EPISODE_STEPS - 1
+    return FlatDataset(info, states, rows, actions, rewards, np.ones(ROWS, np.float32), boundaries)
+
+
+def pools(config: PoolsConfig, states: int) -> Snapshot:
+    """Pools of the right shape with random content: a gather takes as long whatever it gathers."""
+    draw = torch.Generator().manual_seed(0)
+    geometry = (
+        {"scores": torch.randn(states, config.fisher_samples, ACTIONS, generator=draw)}
+        if config.fisher_samples < ACTIONS
+        else {"matrix": torch.eye(ACTIONS).repeat(states, 1, 1)}
+    )
+    actions = torch.randn(states, config.base_actions, ACTIONS, generator=draw)
+    return Snapshot({"base_actions": actions, **geometry}, {"pools": config.model_dump(mode="json")})
+
+
+def learners(dataset: FlatDataset, hidden: tuple[int, ...], samples: list[int]) -> dict[str, Learner]:
+    """The learners to time, by name."""
+    pretrain = SYSTEM.stage("pretrain").start([Lane(PretrainConfig(hidden=hidden), 0)], dataset, "cpu")
+    found = {"pretrain": pretrain}
+    for count in samples:
+        stored = pools(PoolsConfig(fisher_samples=count), len(dataset.states))
+        upstream = {"pretrain": pretrain.outputs()[0], "pools": stored}
+        for kind in ("pool", "fresh"):
+            config = RefineConfig(hidden=hidden, base_actions=kind)
+            found[f"refine {kind} K{count}"] = SYSTEM.stage("refine").start(
+                [Lane(config, 0, upstream)], dataset, "cpu"
+            )
+    return found
+
+
+def cpu_s(run: Callable[[], object]) -> float:
+    """Process time of one call."""
+    started = time.process_time()
+    run()
+    return time.process_time() - started
+
+
+def measure(found: dict[str, Learner], rounds: int, round_s: float) -> dict[str, float]:
+    """Least CPU-seconds per update over interleaved rounds of about ``round_s`` each."""
+    steps = {}
+    for name, learner in found.items():
+        learner.advance(2)
+        steps[name] = max(2, round(round_s / (cpu_s(lambda learner=learner: learner.advance(2)) / 2)))
+    best = dict.fromkeys(found, float("inf"))
+    for _ in range(rounds):
+        for name, learner in found.items():
+            taken = cpu_s(lambda learner=learner, name=name: learner.advance(steps[name])) / steps[name]
+            best[name] = min(best[name], taken)
+    return best
+
+
+def report(hidden: tuple[int, ...], best: dict[str, float], samples: list[int]) -> list[dict[str, object]]:
+    """One row per figure."""
+    rows = [{"update": "pretrain", "cpu_s": best["pretrain"]}]
+    for count in samples:
+        fresh, pool = best[f"refine fresh K{count}"], best[f"refine pool K{count}"]
+        joint = fresh + best["pretrain"]
+        rows += [
+            {"update": f"refine pool K{count}", "cpu_s": pool, "to_fresh": pool / fresh, "joint_over": joint / pool},
+            {"update": f"refine fresh K{count}", "cpu_s": fresh, "to_fresh": 1.0},
+            {"update": f"joint K{count}", "cpu_s": joint, "to_fresh": joint / fresh},
+        ]  # fmt: skip
+    return [{"hidden": "x".join(map(str, hidden)), **row} for row in rows]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--hidden", action="append", help="hidden widths, comma-separated; repeatable")
+    parser.add_argument("--samples", default="4,8", help="Fisher samples K, comma-separated")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--round-s", type=float, default=1.0, help="CPU-seconds per round and learner")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    dataset, samples = synthetic(), [int(count) for count in arguments.samples.split(",")]
+    rows = []
+    for text in arguments.hidden or ["256,256", "512,512,512,512"]:
+        hidden = tuple(int(width) for width in text.split(","))
+        best = measure(learners(dataset, hidden, samples), arguments.rounds, arguments.round_s)
+        rows += report(hidden, best, samples)
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(f"{'hidden':<18}{'update':<20}{'CPU ms':>9}{'to fresh':>10}{'joint/this':>12}")
+    for row in rows:
+        print(
+            f"{row['hidden']:<18}{row['update']:<20}{1e3 * row['cpu_s']:>9.2f}"
+            f"{row.get('to_fresh', float('nan')):>10.2f}{row.get('joint_over', float('nan')):>12.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -6,20 +6,16 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .errors import Unreachable, UserError
-from .paths import Home, SweepPaths
-from .tracking_check import check_tracker, checked_uri, first_line
-from .tracking_place import Place, Target, only_sender, without_login
+from .paths import SweepPaths
+from .tracking_check import checked_uri, first_line
+from .tracking_place import Place, Target, only_sender
 from .tracking_sender import Sender
-
-if TYPE_CHECKING:
-    from .plan import Plan
 
 ORPHAN_DRAIN_S = 120.0
 """How long a sender goes on after its driver was killed."""
@@ -108,36 +104,6 @@ class Tracker:
             self._process.kill()  # Safe at any moment: its place file says what has arrived.
             self._process.wait()
         return self.status().unsent
-
-    def summary(self) -> str:
-        """One line for the person who ran the sweep."""
-        status, place = self.status(), without_login(self.target.uri)
-        if not status.unsent:
-            return f"Recorded in MLflow at {place}, experiment {self.target.experiment}; browse with `flowsweep ui`."
-        why = f" ({status.error})" if status.error else ""
-        return (
-            f"{status.unsent} facts have not reached MLflow at {place}{why}; nothing is lost. "
-            f"Send them with `flowsweep sync {self.paths.name}`."
-        )
-
-
-@contextmanager
-def tracked(plan: Plan, home: Home, paths: SweepPaths) -> Iterator[Tracker]:
-    """A tracker beside a sweep for as long as the block lasts, at the place its file names or the embedded one.
-
-    Raises:
-        Unreachable: a new sweep names a tracker that does not answer; one being resumed goes on without it.
-    """
-    tracking = plan.spec.tracking
-    uri = tracking.uri or home.mlflow_uri
-    if not paths.journal.exists():
-        check_tracker(uri)
-    artifacts = None if tracking.uri else home.mlflow_artifacts
-    tracker = Tracker(paths, uri, tracking.experiment or f"flowsweep/{plan.spec.system}", artifacts)
-    try:
-        yield tracker
-    finally:
-        tracker.close()
 
 
 def catch_up(

@@ -80,7 +80,9 @@ def sweep_id(first: Fact) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def translate(facts: Iterable[Fact], steps: Steps, shared: MutableMapping[str, Any]) -> dict[str, RunUpdate]:
+def translate(
+    facts: Iterable[Fact], steps: Steps, shared: MutableMapping[str, Any], unfit: list[str]
+) -> dict[str, RunUpdate]:
     """What to send for some facts, by run, in the order the runs first appear.
 
     Args:
@@ -88,12 +90,17 @@ def translate(facts: Iterable[Fact], steps: Steps, shared: MutableMapping[str, A
         steps: brought up to date. A step at or before the last one sent is a repetition after a resume from a
             checkpoint and is left out, so that curves have one point per step.
         shared: what later trials take from ``sweep_started`` (dataset, tags); brought up to date.
+        unfit: gets a line for each fact that does not say what its kind should; it must not hold up the others.
     """
     updates: dict[str, RunUpdate] = {}
     for fact in facts:
         handler = _HANDLERS.get(fact.kind)
-        if handler is not None:
+        if handler is None:
+            continue
+        try:
             handler(fact, lambda name: updates.setdefault(name, RunUpdate()), steps, shared)
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            unfit.append(f"fact {fact.seq} ({fact.kind}): {type(error).__name__} {error}")
     return updates
 
 

@@ -65,7 +65,8 @@ class Sender:
                 return self.step()  # The tracker has lost what it had; from the beginning, then.
             steps = {run: dict(series) for run, series in self.place.steps.items()}
             shared = dict(self.place.shared)
-            updates = translate(facts, steps, shared)
+            unfit: list[str] = []
+            updates = translate(facts, steps, shared, unfit)
             for name, update in updates.items():
                 self._ensure_run(client, name, update)
             for name, update in updates.items():
@@ -77,6 +78,8 @@ class Sender:
             raise
         self.place.position, self.place.steps, self.place.shared = position, steps, shared
         self.place.error = None
+        for what in unfit:
+            self._refuse(what)
         self.place.save(self.paths.tracking)
         return len(facts)
 

@@ -13,7 +13,7 @@ import threading
 import numpy as np
 import pytest
 from flowsweep.platform.errors import Refused, UserError
-from flowsweep.platform.journal import Journal, read, tail
+from flowsweep.platform.journal import Journal, read, tail, writer_of
 
 
 @pytest.fixture
@@ -112,10 +112,12 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_journal(path):
         assert holder.stdout.readline() == "open\n"
         with pytest.raises(Refused, match=f"pid {holder.pid} on "):
             Journal(path)
+        assert (writer_of(path) or "").startswith(f"pid {holder.pid} on ")
     finally:
         holder.kill()
         holder.wait()
-    Journal(path).close()  # The lock dies with its holder.
+    assert writer_of(path) is None  # The lock dies with its holder.
+    Journal(path).close()
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_gapless_record(path):

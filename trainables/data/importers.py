@@ -16,7 +16,6 @@ import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -159,11 +158,18 @@ def _names(file: Path) -> tuple[str, str]:
 
 def _import(file: Path, original: str, target: str, force: bool, url: str | None) -> None:
     from .makers.minari_file import write_minari
-    from .makers.ogbench_file import describe_ogbench, episodes_from_rows, label_default_task
+    from .makers.ogbench_file import episodes_from_rows, label_and_describe
 
     episodes = episodes_from_rows(read_ogbench(file))
+    source = {"file": file.name, "bytes": file.stat().st_size, "sha256": file_digest(file), "url": url}
     try:
-        labelled = label_default_task(episodes, original)
+        labelled, description = label_and_describe(
+            episodes,
+            original,
+            algorithm="see the OGBench paper",
+            text=f"Imported from OGBench's {file.name}. Rewards are those of the default task.",
+            imported=source,
+        )
     except (
         Exception
     ) as error:  # gymnasium's and numpy's many ways to say that the name and the file do not fit
@@ -173,19 +179,6 @@ def _import(file: Path, original: str, target: str, force: bool, url: str | None
             value=str(file),
             fix="A file's name must say which OGBench environment it is of.",
         ) from error
-    source: dict[str, Any] = {
-        "file": file.name,
-        "bytes": file.stat().st_size,
-        "sha256": file_digest(file),
-        "url": url,
-    }
-    description = describe_ogbench(
-        original,
-        simulator_state=[key for key in labelled.infos if key != "mask"],
-        algorithm="see the OGBench paper",
-        text=f"Imported from OGBench's {file.name}. Rewards are those of the default task.",
-        imported=source,
-    )
     write_minari(target, labelled, description, {"made_by": "trainables.data.importers"}, force)
 
 

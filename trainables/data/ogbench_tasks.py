@@ -94,7 +94,8 @@ def relabel(
     # Resetting draws from NumPy's global generator in mazes; the caller's stream is none of its business.
     before = np.random.get_state()
     try:
-        relabel_dataset(stem, environment, columns)
+        with silence():
+            relabel_dataset(stem, environment, columns)
     finally:
         np.random.set_state(before)
     return columns["rewards"], columns["masks"]

@@ -82,7 +82,9 @@ def test_an_episode_with_a_missing_state_is_refused(write, episode):
     name = write("toy-v0", [episode(3)])
     with h5py.File(minari_data_path(name) / "main_data.hdf5", "a") as file:
         file["episode_0/observations"].resize((3, 2))
-    with pytest.raises(UserError, match=r"episode 0 holds an array of shape \(3, 2\) where \(4, 2\) was expected"):
+    with pytest.raises(
+        UserError, match=r"episode 0 holds an array of shape \(3, 2\) where \(4, 2\) was expected"
+    ):
         open_dataset(name)
 
 

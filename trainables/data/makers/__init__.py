@@ -150,11 +150,7 @@ def _assemble(
     whole = join([part for part in parts if part is not None])
     if len(whole.rewards) != provenance["steps"]:
         raise RuntimeError(f"the shards hold {len(whole.rewards)} steps instead of {provenance['steps']}")
-    if recipe.family == "ogbench":
-        from .ogbench_file import label_default_task
-
-        whole = label_default_task(whole, recipe.options["ogbench_dataset"])
-    description = load_maker(recipe).describe(recipe.options)
+    whole, description = load_maker(recipe).finish(recipe.options, whole)
     facts = {**provenance, "made_by": f"trainables.data.makers.{recipe.maker}"}
     write_minari(target, whole, description, facts, replace)
 

@@ -19,7 +19,7 @@ SIMULATOR_STATE = ("qpos", "qvel", "button_states")
 
 
 def episodes_from_rows(episodes: Sequence[Mapping[str, np.ndarray]]) -> Episodes:
-    """Lay episodes end to end; rewards are zero until :func:`label_default_task`.
+    """Lay episodes end to end; rewards are zero until :func:`label_and_describe`.
 
     Args:
         episodes: each with ``observations`` [T + 1, O], ``actions`` [T, A] and simulator states [T + 1, ...].
@@ -42,45 +42,30 @@ def episodes_from_rows(episodes: Sequence[Mapping[str, np.ndarray]]) -> Episodes
     )
 
 
-def label_default_task(episodes: Episodes, original: str) -> Episodes:
-    """The same episodes with rewards of the dataset's default task, and its mask among the infos.
+def label_and_describe(
+    episodes: Episodes, original: str, algorithm: str, text: str, **facts: Any
+) -> tuple[Episodes, Description]:
+    """The same episodes with rewards of the default task and its mask among the infos, and their description.
+
+    The reference scores only scale a return for display: the success rate is what OGBench reports.
 
     Args:
         original: the OGBench dataset whose tasks apply, ``cube-single-play-v0``.
+        algorithm: what acted.
+        text: what the behaviour was.
+        facts: provenance.
     """
     environment = single_task_environment(original, None)
     rewards, masks = relabel(environment, original, episodes.infos)
-    environment.close()
-    ends_of_states = np.cumsum(episodes.lengths + 1) - 1
     acted_in = np.ones(len(rewards), np.bool_)
-    acted_in[ends_of_states] = False
-    return replace(episodes, rewards=rewards[acted_in], infos={**episodes.infos, "mask": masks})
-
-
-def describe_ogbench(
-    original: str, simulator_state: Sequence[str], algorithm: str, text: str, **facts: Any
-) -> Description:
-    """What a Minari dataset of OGBench episodes says about itself.
-
-    The reference scores only scale a return for display: the success rate is what OGBench reports.
-    """
-    import gymnasium
-
-    environment = single_task_environment(original, None)
-    shape, action_space, spec = (
-        environment.observation_space.shape,
-        environment.action_space,
-        environment.spec,
-    )
-    environment.close()
-    return Description(
-        observation_space=gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32),
-        action_space=gymnasium.spaces.Box(
-            action_space.low.astype(np.float32), action_space.high.astype(np.float32), dtype=np.float32
-        ),
+    acted_in[np.cumsum(episodes.lengths + 1) - 1] = False
+    labelled = replace(episodes, rewards=rewards[acted_in], infos={**episodes.infos, "mask": masks})
+    description = Description(
+        observation_space=_float32_box(environment.observation_space),
+        action_space=_float32_box(environment.action_space),
         environment=None,
-        evaluation=spec,
-        ref_min_score=-float(spec.max_episode_steps),
+        evaluation=environment.spec,
+        ref_min_score=-float(environment.spec.max_episode_steps),
         ref_max_score=0.0,
         requirements=[f"ogbench=={version('ogbench')}", f"mujoco=={version('mujoco')}"],
         text=text,
@@ -88,7 +73,16 @@ def describe_ogbench(
         facts={
             "family": "ogbench",
             "ogbench_dataset": original,
-            "simulator_state": list(simulator_state),
+            "simulator_state": list(episodes.infos),
             **facts,
         },
     )
+    environment.close()
+    return labelled, description
+
+
+def _float32_box(space: Any) -> Any:
+    import gymnasium
+
+    # OGBench files are float32 throughout, whatever the environment declares.
+    return gymnasium.spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..simulators import ogbench_package
 from .maze import Cell, GridMaze
-from .ogbench_file import describe_ogbench, episodes_from_rows
+from .ogbench_file import episodes_from_rows, label_and_describe
 from .recipe import Description, Episodes
 
 _NOISE = 0.5
@@ -49,11 +49,11 @@ def make_shard(options: Mapping[str, Any], steps: int, seeds: np.random.SeedSequ
     return episodes_from_rows(kept)
 
 
-def describe(options: Mapping[str, Any]) -> Description:
-    """Spaces, environments and reference scores of a recipe."""
-    return describe_ogbench(
+def finish(options: Mapping[str, Any], episodes: Episodes) -> tuple[Episodes, Description]:
+    """The episodes with the default task's rewards, and what the dataset says about itself."""
+    return label_and_describe(
+        episodes,
         options["ogbench_dataset"],
-        simulator_state=options["simulator_state"],
         algorithm="noisy shortest routes",
         text=(
             f"{options['environment']}: unit steps along shortest routes to random goals with N(0, {_NOISE}) noise, "

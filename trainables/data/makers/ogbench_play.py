@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..simulators import ogbench_package
-from .ogbench_file import describe_ogbench, episodes_from_rows
+from .ogbench_file import episodes_from_rows, label_and_describe
 from .recipe import Description, Episodes
 
 _NOISE, _NOISE_SMOOTHING = 0.1, 0.5
@@ -53,11 +53,11 @@ def make_shard(options: Mapping[str, Any], steps: int, seeds: np.random.SeedSequ
     return episodes_from_rows(kept)
 
 
-def describe(options: Mapping[str, Any]) -> Description:
-    """Spaces, environments and reference scores of a recipe."""
-    return describe_ogbench(
+def finish(options: Mapping[str, Any], episodes: Episodes) -> tuple[Episodes, Description]:
+    """The episodes with the default task's rewards, and what the dataset says about itself."""
+    return label_and_describe(
+        episodes,
         options["ogbench_dataset"],
-        simulator_state=options["simulator_state"],
         algorithm="OGBench plan oracles",
         text=(
             f"{options['environment']}: scripted oracles solve one random subtask after another, with noise "

@@ -99,15 +99,15 @@ class _Recorder:
         )
 
 
-def describe(options: Mapping[str, Any]) -> Description:
-    """Spaces, environments and reference scores (success rates) of a recipe."""
+def finish(options: Mapping[str, Any], episodes: Episodes) -> tuple[Episodes, Description]:
+    """The episodes as they are; spaces, environments and reference scores (success rates)."""
     environment = _construct(options["environment"])
     registered = gymnasium_with_robotics().spec(options["environment"])
     collection = _with_arguments(registered, continuing_task=True, reset_target=True)
     evaluation = _with_arguments(registered, continuing_task=False, reset_target=False)
     least, most = options["detours"]
     detours = f" after {least} to {most} random intermediate cells" if most else ""
-    return Description(
+    return episodes, Description(
         observation_space=environment.observation_space,
         action_space=environment.action_space,
         environment=collection,

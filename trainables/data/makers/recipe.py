@@ -22,7 +22,7 @@ class Recipe:
     Attributes:
         name: what the user types.
         summary: one line for lists.
-        maker: module of this package with ``make_shard`` and ``describe`` (see :class:`Maker`).
+        maker: module of this package with ``make_shard`` and ``finish`` (see :class:`Maker`).
         family: how rewards, masks and the evaluation are read from it (see ``semantics``).
         options: what the maker is told; part of the dataset's provenance.
         default_steps: environment steps when none are asked for.
@@ -99,6 +99,6 @@ class Maker(Protocol):
         """Play ``steps`` environment steps, every random choice drawn from ``seeds``."""
         ...
 
-    def describe(self, options: Mapping[str, Any]) -> Description:
-        """What the dataset says about itself."""
+    def finish(self, options: Mapping[str, Any], episodes: Episodes) -> tuple[Episodes, Description]:
+        """All shards as one, labelled where labels need the whole, and what the dataset says about itself."""
         ...

@@ -92,7 +92,7 @@ def svg(
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
-    """A PNG on white of a figure made within :data:`STYLE` with the inks of :func:`on_white`."""
+    """A PNG on white of a figure drawn in the style of :func:`on_white`."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=dpi, facecolor="white", metadata={"Software": ""})
     return out.getvalue()
@@ -143,9 +143,11 @@ def draw_landscape(
     names: tuple[str, str],
     logs: tuple[bool, bool],
     value_name: str,
+    *,
+    first: str | None = None,
     maximize: bool = True,
 ) -> None:
-    """Trials in the plane of two parameters, coloured by what they reached; a ring marks the best."""
+    """Trials in the plane of two parameters, coloured by what they reached; a ring marks the first."""
     axes.set_xscale("log" if logs[0] else "linear")
     axes.set_yscale("log" if logs[1] else "linear")
     valued = [point for point in points if math.isfinite(point.value)]
@@ -163,12 +165,15 @@ def draw_landscape(
         bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02)
         bar.set_label(literal(value_name))
         bar.outline.set_visible(False)  # type: ignore[operator]
-    if finished:
-        best = (max if maximize else min)(finished, key=lambda point: point.value)
-        axes.scatter([best.x], [best.y], s=190, facecolors="none", edgecolors=FIRST, linewidths=1.8, zorder=4)
-        axes.annotate(
-            literal(best.label), (best.x, best.y), xytext=(9, 8), textcoords="offset points", color=FIRST, fontsize=8
-        )  # fmt: skip
+    for point in valued:
+        if point.label == first:
+            axes.scatter(
+                [point.x], [point.y], s=190, facecolors="none", edgecolors=FIRST, linewidths=1.8, zorder=4
+            )
+            axes.annotate(
+                literal(point.label), (point.x, point.y), xytext=(9, 8), textcoords="offset points",
+                color=FIRST, fontsize=8,
+            )  # fmt: skip
     axes.scatter([p.x for p in blank], [p.y for p in blank], marker="x", color=INK, s=28, linewidths=1.0)
     axes.set_xlabel(literal(names[0]))
     axes.set_ylabel(literal(names[1]))

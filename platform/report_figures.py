@@ -109,11 +109,17 @@ def importance_picture(found: Importance) -> Picture:
     )
 
 
-def estimates(rows: list[LeaderboardRow]) -> list[plots.Estimate]:
+def label(record: SweepRecord, name: str) -> str:
+    """What a trial is called beside others: a confirmation by the trial it confirms, a baseline as such."""
+    trial = record.trials[name]
+    return f"baseline {trial.through}" if trial.phase == "baseline" else trial.confirms or name
+
+
+def estimates(record: SweepRecord, rows: list[LeaderboardRow]) -> list[plots.Estimate]:
     """Confirmed scores with their intervals."""
     return [
         plots.Estimate(
-            row.confirms or row.trial,
+            label(record, row.trial),
             row.score.mean,
             row.score.low,
             row.score.high,
@@ -126,7 +132,7 @@ def estimates(rows: list[LeaderboardRow]) -> list[plots.Estimate]:
 
 def estimates_picture(record: SweepRecord, rows: list[LeaderboardRow]) -> Picture | None:
     """Confirmed scores side by side."""
-    shown = [row for row in estimates(rows) if math.isfinite(row.mean)]
+    shown = [row for row in estimates(record, rows) if math.isfinite(row.mean)]
     if not shown:
         return None
     image = plots.svg(plots.draw_estimates, shown, metric_name(record), height=0.9 + 0.42 * len(shown))

@@ -54,7 +54,7 @@ def lead(record: SweepRecord) -> str:
     baseline = next((trial for trial in record.phase("baseline") if trial.status == "finished"), None)
     against = first_against(record, first.trial, baseline.trial) if baseline else None
     if baseline and against:
-        text += f" Against {_label(record, baseline.trial)} it is {against.verdict}."
+        text += f" Against {figures.label(record, baseline.trial)} it is {against.verdict}."
     return text + state
 
 
@@ -107,7 +107,7 @@ def confirmation(record: SweepRecord, rows: list[LeaderboardRow]) -> Section | N
     body = [
         Row(
             [
-                _label(record, row.trial),
+                figures.label(record, row.trial),
                 row.status,
                 number(row.score.mean),
                 span(row.score.low, row.score.high),
@@ -121,7 +121,7 @@ def confirmation(record: SweepRecord, rows: list[LeaderboardRow]) -> Section | N
     ]
     picture = figures.estimates_picture(record, rows)
     verdicts = [
-        f"{_label(record, rows[0].trial)} against {_label(record, other.trial)}: {found.verdict}."
+        f"{figures.label(record, rows[0].trial)} against {figures.label(record, other.trial)}: {found.verdict}."
         for other in rows[1:]
         if (found := first_against(record, rows[0].trial, other.trial))
     ]
@@ -271,11 +271,6 @@ def _stage_cells(record: SweepRecord, stage: str) -> list[str]:
         duration(sum(use.cpu_s for use in uses)),
         duration(sum(use.saved_cpu_s for use in uses)),
     ]
-
-
-def _label(record: SweepRecord, name: str) -> str:
-    trial = record.trials[name]
-    return f"baseline {trial.through}" if trial.phase == "baseline" else trial.confirms or name
 
 
 def _leads(row: LeaderboardRow | None) -> bool:

@@ -25,8 +25,8 @@ SWEEP = "flowsweep.sweep"
 """The job's metadata key that holds the sweep's name."""
 SWEEP_FILE = "sweep.yaml"
 """The sweep file's name in the job's working directory."""
-STOP_WAIT_S = 30
-"""How long a stopped sweep may take to write down where it is before it is killed."""
+STOP_WAIT_S = 180
+"""How long a stopped sweep may take to store its trials, write its report and feed its tracker before it is killed."""
 
 
 @dataclass(frozen=True)

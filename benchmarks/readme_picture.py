@@ -41,7 +41,9 @@ def draw(record: SweepRecord) -> bytes:
     names = figures.plane(record, shares=(found.shares if (found := figures.importance(record)) else {}))
     with matplotlib.rc_context(plots.on_white()):
         drawings = [
-            (draw_landscape, (record, names), "What the search found") if len(names) == 2 else None,
+            (draw_landscape, (record, names, first.confirms or first.trial), "What the search found")
+            if len(names) == 2
+            else None,
             (draw_curves, (record, first.confirms or first.trial), "How the trials got there"),
             (draw_estimates, (record, rows), "What is left on unseen seeds") if rows else None,
         ]
@@ -55,13 +57,13 @@ def draw(record: SweepRecord) -> bytes:
         return plots.png(figure, dpi=130)
 
 
-def draw_landscape(axes, record: SweepRecord, names: tuple[str, ...]) -> None:
+def draw_landscape(axes, record: SweepRecord, names: tuple[str, ...], first: str) -> None:
     """The objective over the two parameters that mattered most."""
     space = figures.searched_space(record)
     logs = tuple(getattr(space[name], "log", False) for name in names)
-    maximize = record.direction == "maximize"
+    options = {"first": first, "maximize": record.direction == "maximize"}
     plots.draw_landscape(
-        axes, figures.points(record, names), names, logs, figures.metric_name(record), maximize
+        axes, figures.points(record, names), names, logs, figures.metric_name(record), **options
     )
 
 

@@ -82,7 +82,7 @@ def points(record: SweepRecord, names: tuple[str, ...]) -> list[plots.Point]:
     ]
 
 
-def landscape_picture(record: SweepRecord, shares: Mapping[str, float]) -> Picture | None:
+def landscape_picture(record: SweepRecord, shares: Mapping[str, float], first: str | None) -> Picture | None:
     """The objective over the parameters that mattered most."""
     names, space = plane(record, shares), searched_space(record)
     shown = points(record, names) if names else []
@@ -91,9 +91,8 @@ def landscape_picture(record: SweepRecord, shares: Mapping[str, float]) -> Pictu
     logs = tuple(getattr(space[name], "log", False) for name in names)
     if len(names) == 1:
         names, logs = (names[0], record.metric), (logs[0], False)
-    image = plots.svg(
-        plots.draw_landscape, shown, names, logs, record.metric, record.direction == "maximize", height=3.8
-    )
+    options = {"first": first, "maximize": record.direction == "maximize"}
+    image = plots.svg(plots.draw_landscape, shown, names, logs, record.metric, height=3.8, **options)
     caption = (
         "Each mark is a trial: discs ran to their end, squares were stopped early, crosses have no value."
     )

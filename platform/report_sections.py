@@ -160,7 +160,7 @@ def search_figures(record: SweepRecord) -> Iterator[Section]:
     first_trial = (first.confirms or first.trial) if first else None
     if picture := figures.curves_picture(record, first_trial):
         yield Section("Learning curves", figures=[picture])
-    if picture := figures.landscape_picture(record, found.shares if found else {}):
+    if picture := figures.landscape_picture(record, found.shares if found else {}, first_trial):
         yield Section("Landscape", figures=[picture])
     if found:
         yield Section("What mattered", figures=[figures.importance_picture(found)])

@@ -81,15 +81,10 @@ def test_curves_leave_out_values_that_are_not_finite(axes):
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["t0000 (first)", "stopped early"]
 
 
-@pytest.mark.parametrize(("maximize", "best"), [(True, "t0001"), (False, "t0000")])
-def test_the_landscape_rings_the_best_finished_trial(axes, maximize, best):
-    points = [
-        Point("t0000", 0.01, 1.0, 0.6),
-        Point("t0001", 0.1, 2.0, 0.9),
-        Point("t2", 0.1, 2, 2.0, finished=False),
-    ]
-    plots.draw_landscape(axes, points, **PLANE, maximize=maximize)
-    assert [text.get_text() for text in axes.texts] == [best]
+@pytest.mark.parametrize("first", ["t0000", "t0001"])
+def test_the_landscape_rings_the_first_trial(axes, first):
+    plots.draw_landscape(axes, POINTS, **PLANE, first=first)
+    assert [text.get_text() for text in axes.texts] == [first]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 from flowsweep.platform.cli import main
+from flowsweep.platform.journal import read
+from flowsweep.trainables.data.makers import make_dataset
 
 SWEEP = """\
 name: typed
@@ -124,3 +126,25 @@ def test_an_unknown_job_is_named_and_so_is_a_wrong_token(flowsweep, head, monkey
     monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong")
     refused = flowsweep("stop", "nobody", "--address", head.url)
     assert (refused.code, "does not accept the token" in refused.err) == (3, True)
+
+
+@pytest.mark.slow
+def test_a_real_sweep_runs_to_its_report_on_the_cluster(flowsweep, head, sweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
+    monkeypatch.setenv("FLOWSWEEP_ADDRESS", head.url)
+    home, minari = tmp_path / "home", tmp_path / "minari"
+    monkeypatch.setenv("FLOWSWEEP_HOME", str(home))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(minari))
+    make_dataset("pointmaze-umaze", steps=10_000)
+    there = ("--home", str(home), "--env", f"MINARI_DATASETS_PATH={minari}", "--python", sys.executable)
+    assert flowsweep("submit", sweep, *there).code == 0
+    followed = flowsweep("logs", "typed", "--follow")
+    assert followed.code == 0, followed.out
+    ends = [
+        fact.data for fact in read(home / "sweeps" / "typed" / "journal.jsonl") if fact.kind == "trial_ended"
+    ]
+    assert [end["status"] for end in ends] == ["finished"] * 3  # two searched, one confirmed
+    assert (home / "sweeps" / "typed" / "report.html").stat().st_size > 10_000
+    again = flowsweep("submit", sweep, *there)
+    assert again.code == 0
+    assert flowsweep("logs", "typed", "--follow").code == 1, "the name is taken there"

@@ -5,37 +5,47 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
-import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import partial
 from typing import Any
 
-from ..trainables.code_version import code_version
+from .conclude import conclude
 from .desk import Desk
 from .errors import Refused
 from .journal import Fact, Journal, read
 from .paths import Home, SweepPaths
 from .phases import confirmations, search_requests
 from .plan import Plan, concurrent_trials
+from .provenance import provenance
 from .ray_bridge import Marshal, TrialQueue, configure_tune
 from .scheduling import make_pruner
 from .search import StudySearch
 from .stages import StageStore
+from .tracking import Tracker
 from .yaml_file import dump_yaml
 
-RECORDED_PACKAGES = ("flowsweep", "ray", "torch", "optuna", "mlflow", "numpy", "gymnasium", "mujoco")
+DRAIN_S = 60.0
+"""How long the end of a sweep waits for the tracker; what is left then goes with `flowsweep sync`."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a sweep ended: ``finished`` or ``interrupted``."""
+    """How a sweep ended.
+
+    Attributes:
+        status: ``finished`` or ``interrupted``.
+        unsent: facts that still wait for the tracker.
+        no_report: why the report page could not be written, if so.
+    """
 
     status: str
     trials_ended: int
+    unsent: int
+    no_report: str | None
 
 
 def run_sweep(
@@ -67,7 +77,7 @@ def run_sweep(
         concurrent = concurrent_trials(spec.resources, capacity)
         recorded = list(read(paths.journal))
         _write_spec(paths, plan)
-        watch(journal.append("sweep_resumed" if recorded else "sweep_started", **_provenance(plan)))
+        watch(journal.append("sweep_resumed" if recorded else "sweep_started", **provenance(plan)))
         search = StudySearch(
             spec.name,
             paths.study,
@@ -76,22 +86,41 @@ def run_sweep(
             spec.objective.direction,
             make_pruner(spec.stop),
         )
+        search.reconcile(recorded)
         desk = Desk(journal, spec, search, watch)
         store = StageStore(home.stages)
+        tracker = _tracker(plan, home, paths)
 
-        for phase in (search_requests, confirmations):
-            requests = phase(plan, desk, search, recorded)
-            queue = TrialQueue(lambda: next(requests, None), desk, concurrent, stopping.is_set)  # noqa: B023
-            _place(plan, paths, queue, desk, store)
-            if stopping.is_set():
-                break
-            recorded = list(read(paths.journal))
+        try:
+            for phase in (search_requests, confirmations):
+                requests = phase(plan, desk, search, list(read(paths.journal)))
+                queue = TrialQueue(partial(next, requests, None), desk, concurrent, stopping.is_set)
+                _place(plan, paths, queue, desk, store)
+                if stopping.is_set():
+                    break
+            status = "interrupted" if stopping.is_set() else "finished"
+            no_report = conclude(paths, journal)
+            watch(
+                journal.append(
+                    "sweep_ended", status=status, reason="stop requested" if stopping.is_set() else ""
+                )
+            )
+        except KeyboardInterrupt:
+            journal.append("sweep_ended", status="interrupted", reason="left at once")
+            raise
+        finally:
+            unsent = tracker.close(timeout_s=DRAIN_S)
+        return Outcome(status, desk.ended, unsent, no_report)
 
-        status = "interrupted" if stopping.is_set() else "finished"
-        watch(
-            journal.append("sweep_ended", status=status, reason="stop requested" if stopping.is_set() else "")
-        )
-        return Outcome(status, desk.ended)
+
+def _tracker(plan: Plan, home: Home, paths: SweepPaths) -> Tracker:
+    settings = plan.spec.tracking
+    return Tracker(
+        paths,
+        settings.uri or home.mlflow_uri,
+        settings.experiment or f"flowsweep/{plan.spec.system}",
+        None if settings.uri else home.mlflow_artifacts,
+    )
 
 
 def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: StageStore) -> None:
@@ -116,6 +145,7 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: 
         ),
     )
     tuner.fit()
+    shutil.rmtree(paths.ray, ignore_errors=True)  # Tune's own notes; nothing here reads them
 
 
 def _claim_name(paths: SweepPaths, resume: bool) -> None:
@@ -139,20 +169,6 @@ def _write_spec(paths: SweepPaths, plan: Plan) -> None:
     aside = paths.spec.with_suffix(".aside")
     aside.write_text(dump_yaml(plan.spec.model_dump(mode="json")), encoding="utf-8")
     os.replace(aside, paths.spec)
-
-
-def _provenance(plan: Plan) -> dict[str, Any]:
-    return {
-        "name": plan.spec.name,
-        "spec": plan.spec.model_dump(mode="json"),
-        "plan": plan.to_json(),
-        "dataset": {"name": plan.spec.dataset, "fingerprint": plan.fingerprint, **plan.source},
-        "code_version": code_version(),
-        "flowsweep_version": version("flowsweep"),
-        "host": socket.gethostname(),
-        "device": "cuda" if plan.spec.resources.gpus else "cpu",
-        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in RECORDED_PACKAGES}},
-    }
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +101,9 @@ def table(board: Board, limit: int = ROWS) -> Group:
         (spec.name, "bold"),
         f"  {ended}/{wanted} trials   {duration(elapsed_s)} elapsed",
         f"   about {duration(left_s)} left" if left_s is not None and ended < wanted else "",
-        f"   stages: {board.computed} computed, {board.reused} reused" if board.computed or board.reused else "",
+        f"   stages: {board.computed} computed, {board.reused} reused"
+        if board.computed or board.reused
+        else "",
         f" ({duration(board.saved_cpu_s)} of CPU time saved)" if board.saved_cpu_s else "",
     )
     view = Table(box=None, pad_edge=False, header_style="dim")
@@ -126,14 +128,19 @@ class LiveView:
         plan: what runs.
         console: where to; lines instead of a live table when it is not a terminal.
         quiet: show nothing.
+        before: what an earlier driver recorded of this sweep.
     """
 
-    def __init__(self, plan: Plan, console: Console, quiet: bool = False):
+    def __init__(self, plan: Plan, console: Console, quiet: bool = False, before: Iterable[Fact] = ()):
         self.board, self.console, self.quiet = Board(plan), console, quiet
+        for fact in before:
+            self.board.take(fact)
         # A function, so that the clock moves between facts too.
-        self._live = Live(get_renderable=lambda: table(self.board), console=console, refresh_per_second=2) if (
-            console.is_terminal and not quiet
-        ) else None
+        self._live = (
+            Live(get_renderable=lambda: table(self.board), console=console, refresh_per_second=2)
+            if (console.is_terminal and not quiet)
+            else None
+        )
 
     def __enter__(self) -> LiveView:
         if self._live:
@@ -162,10 +169,13 @@ def spoken(fact: Fact, board: Board) -> str | None:
     if fact.kind == "stage_reused":
         return f"{fact.trial}  {data['stage']} reused for seed {data['seed']} ({duration(data['saved_cpu_s'])} saved)"
     if fact.kind == "evaluated":
-        means = "  ".join(f"{name} {sum(values) / len(values):.4g}" for name, values in data["metrics"].items())
+        means = "  ".join(
+            f"{name} {sum(values) / len(values):.4g}" for name, values in data["metrics"].items()
+        )
         return f"{fact.trial}  {data['stage']} step {data['step']:,}/{data['steps']:,}  {means}"
     if fact.kind == "trial_ended":
-        value = "" if data["value"] is None else f"  {board.plan.spec.objective.metric} {data['value']:.4g}"
+        metric = board.plan.spec.objective.metric.split("/", 1)[1]
+        value = "" if data["value"] is None else f"  {metric} {data['value']:.4g}"
         return f"{fact.trial}  {data['status']}{value}  ({data['reason']})  [{ended}/{wanted}]"
     return None
 

@@ -16,6 +16,7 @@ from .resolve import Resolved, resolve
 from .scheduling import rungs
 from .spec import Resources, SweepSpec
 from .stages import StageStore
+from .tracking_check import check_tracker
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,11 @@ def make_plan(spec: SweepSpec, home: Home, capacity: Mapping[str, float] | None 
 
     Raises:
         UserError: something about the sweep cannot work.
+        Unreachable: the tracker does not answer.
     """
     resolved = resolve(spec)
+    if spec.tracking.uri:
+        check_tracker(spec.tracking.uri)
     capacity = capacity or local_capacity()
     concurrent = concurrent_trials(spec.resources, capacity)
     source = resolved.system.open_source(spec.dataset)

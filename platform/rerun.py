@@ -6,19 +6,19 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from ..trainables.code_version import code_version
 from ..trainables.events import Event
 from ..trainables.request import TrialRequest
 from ..trainables.walk import Walk
-from .driver import RECORDED_PACKAGES
 from .errors import UserError, nearest
+from .intervals import episode_values
 from .journal import Fact, read
 from .paths import Home, SweepPaths
 from .phases import request_of
+from .provenance import changed_since
+from .results import best, read_sweep
 from .stages import StageStore
 
 RULE = (
@@ -75,13 +75,15 @@ def rerun(
     """
     facts = list(read(paths.journal))
     started = next(fact for fact in facts if fact.kind == "sweep_started")
-    name = best_trial(facts) if trial == "best" else trial
+    name = best_trial(paths) if trial == "best" else trial
     known = {fact.trial: fact for fact in facts if fact.kind == "trial_proposed" and fact.trial}
     if name not in known:
         raise UserError("no such trial in this sweep", key="--trial", value=name, fix=nearest(name, known))
     recorded = [fact for fact in facts if fact.trial == name]
     if not any(fact.kind == "evaluated" for fact in recorded):
-        raise UserError("this trial was never scored, so there is nothing to compare", key="--trial", value=name)
+        raise UserError(
+            "this trial was never scored, so there is nothing to compare", key="--trial", value=name
+        )
     given = request_of(known[name]) | {"illustrate": False} | ({"device": device} if device else {})
     request = TrialRequest.model_validate(given, strict=False)
     with tempfile.TemporaryDirectory(prefix="rerun-", dir=paths.root) as folder:
@@ -90,30 +92,34 @@ def rerun(
         for event in Walk(request, store, Path(folder) / "trial"):
             watch(event)
             events.append(event.to_json())
-    metric = started.data["spec"]["objective"]["metric"].split("/", 1)[1]
-    return compare(name, metric, recorded, events, changed_since(started, request.device))
+    # A baseline is scored on its own last stage.
+    metric = f"{request.through}/{started.data['spec']['objective']['metric'].split('/', 1)[1]}"
+    return compare(name, metric, recorded, events, changed_since(started.data, request.device))
 
 
-def best_trial(facts: Sequence[Fact]) -> str:
-    """The search trial with the best objective among those that ran to their end.
+def best_trial(paths: SweepPaths) -> str:
+    """The search trial that came out best, by its confirmation where there is one.
 
     Raises:
-        UserError: none did.
+        UserError: none ran to its end.
     """
-    spec = next(fact for fact in facts if fact.kind == "sweep_started").data["spec"]
-    searched = {f.trial for f in facts if f.kind == "trial_proposed" and f.data["phase"] == "search"}
-    ended = {f.trial: f.data for f in facts if f.kind == "trial_ended" and f.trial in searched}
-    values = {t: d["value"] for t, d in ended.items() if t and d["status"] == "finished" and d["value"] is not None}
-    if not values:
-        raise UserError("no trial of this sweep has finished", fix="See `flowsweep show` for what became of them.")
-    sign = -1 if spec["objective"]["direction"] == "maximize" else 1
-    return min(values, key=lambda trial: (sign * values[trial], trial))
+    row = best(read_sweep(paths))
+    if row is None:
+        raise UserError(
+            "no trial of this sweep has finished", fix="See `flowsweep show` for what became of them."
+        )
+    return row.confirms or row.trial
 
 
 def compare(
-    trial: str, metric: str, recorded: Sequence[Fact], events: Sequence[Mapping[str, Any]], changes: tuple[str, ...]
+    trial: str,
+    metric: str,
+    recorded: Sequence[Fact],
+    events: Sequence[Mapping[str, Any]],
+    changes: tuple[str, ...],
 ) -> Verdict:
-    """Set recorded facts against the events of a rerun."""
+    """Set recorded facts against the events of a rerun; ``metric`` is ``stage/metric``."""
+    stage, name = metric.split("/", 1)
     new = {_place(event): event for event in events if event["kind"] in COMPARED}
     compared = equal = 0
     first_difference = None
@@ -124,17 +130,21 @@ def compare(
         event = new.get(_place({"kind": fact.kind, **fact.data}))
         if event is None:
             continue
-        for name, old, fresh in _values(fact.data, event):
+        for what, old, fresh in _values(fact.data, event):
             compared += 1
             equal += _same(old, fresh)
             if first_difference is None and not _same(old, fresh):
-                first_difference = f"{fact.data['stage']} step {fact.data['step']:,}, {name}: {old!r} then, {fresh!r} now"
-        if fact.kind == "evaluated" and metric in fact.data["metrics"]:
+                first_difference = (
+                    f"{fact.data['stage']} step {fact.data['step']:,}, {what}: {old!r} then, {fresh!r} now"
+                )
+        if fact.kind == "evaluated" and fact.data["stage"] == stage and name in fact.data["metrics"]:
             before, after = fact.data, event
     if before is None or after is None:
-        return Verdict("not reproduced", trial, metric, None, None, compared, equal, "nothing comparable", None, changes)
-    old_value, new_value = _mean(before["metrics"][metric]), _mean(after["metrics"][metric])
-    margin = difference_margin(before, after, metric)
+        return Verdict(
+            "not reproduced", trial, metric, None, None, compared, equal, "nothing comparable", None, changes
+        )
+    old_value, new_value = _mean(before["metrics"][name]), _mean(after["metrics"][name])
+    margin = difference_margin(before, after, name)
     if compared and equal == compared:
         verdict = "reproduced"
     elif margin is not None and abs(new_value - old_value) <= margin:
@@ -148,10 +158,7 @@ def compare(
 
 def difference_margin(before: Mapping[str, Any], after: Mapping[str, Any], metric: str) -> float | None:
     """Half-width of the 95 % interval of the difference of two evaluations (Welch), from their episodes."""
-    from .intervals import EPISODE_VALUES
-
-    key = EPISODE_VALUES.get(metric, metric)
-    old, new = ([v for lane in side["episodes"] for v in lane.get(key, ())] for side in (before, after))
+    old, new = (episode_values(metric, side["episodes"]) for side in (before, after))
     if len(old) < 2 or len(new) < 2:
         return None
     from scipy import stats
@@ -160,23 +167,10 @@ def difference_margin(before: Mapping[str, Any], after: Mapping[str, Any], metri
     if variance == 0:
         return 0.0
     freedom = variance**2 / (
-        (stats.tvar(old) / len(old)) ** 2 / (len(old) - 1) + (stats.tvar(new) / len(new)) ** 2 / (len(new) - 1)
+        (stats.tvar(old) / len(old)) ** 2 / (len(old) - 1)
+        + (stats.tvar(new) / len(new)) ** 2 / (len(new) - 1)
     )
     return float(stats.t.ppf(0.975, freedom) * math.sqrt(variance))
-
-
-def changed_since(started: Fact, device: str) -> tuple[str, ...]:
-    """What differs between the recorded environment and this one."""
-    changes = []
-    if started.data["device"] != device:
-        changes.append(f"device: {started.data['device']} then, {device} now")
-    if started.data["code_version"] != code_version():
-        changes.append(f"flowsweep: {started.data['code_version']} then, {code_version()} now")
-    for name in RECORDED_PACKAGES[1:]:
-        then = started.data["versions"].get(name)
-        if then and then != version(name):
-            changes.append(f"{name}: {then} then, {version(name)} now")
-    return tuple(changes)
 
 
 def _values(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -191,7 +185,9 @@ def _place(event: Mapping[str, Any]) -> tuple:
 
 
 def _same(old: Any, new: Any) -> bool:
-    return old == new or (isinstance(old, float) and isinstance(new, float) and math.isnan(old) and math.isnan(new))
+    return old == new or (
+        isinstance(old, float) and isinstance(new, float) and math.isnan(old) and math.isnan(new)
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from ..search_spaces.parameters import Choice, Integer, Space
+from .journal import Fact
 from .spec import Search
 
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -56,13 +58,10 @@ class StudySearch:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._distributions = {key: distribution(parameter) for key, parameter in space.items()}
         self.study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            sampler=make_sampler(search),
-            pruner=pruner,
-            direction=direction,
-            load_if_exists=True,
+            study_name=name, storage=storage, pruner=pruner, direction=direction, load_if_exists=True
         )
+        # A resumed sampler starts from another seed, or it would propose its first points again.
+        self.study.sampler = make_sampler(search, len(self.study.get_trials(deepcopy=False)))
         for point in search.fixed:
             self.study.enqueue_trial(dict(point), skip_if_exists=True)
         self._open: dict[str, optuna.Trial] = {}
@@ -80,6 +79,17 @@ class StudySearch:
         number = int(name.removeprefix("t"))
         frozen = self.study.get_trials(deepcopy=False)[number]
         self._open[name] = optuna.Trial(self.study, frozen._trial_id)
+
+    def reconcile(self, recorded: Sequence[Fact]) -> None:
+        """Bring the study in line with the journal after a driver died between writing the one and the other."""
+        known = {fact.trial for fact in recorded if fact.kind == "trial_proposed"}
+        endings = {fact.trial: fact.data for fact in recorded if fact.kind == "trial_ended"}
+        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            name = trial_name(frozen.number)
+            if name in endings or name not in known:
+                ending = endings.get(name, {"status": "failed", "value": None, "reason": "never placed"})
+                self.reopen(name)
+                self.tell(name, ending["status"], ending["value"], ending["reason"])
 
     def report(self, name: str, step: int, value: float) -> None:
         """Record an intermediate value; a step reported twice keeps its first value."""
@@ -121,19 +131,20 @@ def distribution(parameter: Any) -> BaseDistribution:
     return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
 
 
-def make_sampler(search: Search) -> optuna.samplers.BaseSampler:
-    """The named Optuna sampler."""
+def make_sampler(search: Search, after: int = 0) -> optuna.samplers.BaseSampler:
+    """The named Optuna sampler, seeded by the sweep's seed and the number of trials it comes after."""
+    seed = int(np.random.SeedSequence([search.seed, after]).generate_state(1)[0]) if after else search.seed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if search.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=search.seed)
+            return optuna.samplers.RandomSampler(seed=seed)
         if search.sampler == "qmc":
-            return optuna.samplers.QMCSampler(seed=search.seed, scramble=True)
+            return optuna.samplers.QMCSampler(seed=seed, scramble=True)
         if search.sampler == "gp":
-            return optuna.samplers.GPSampler(seed=search.seed)
+            return optuna.samplers.GPSampler(seed=seed)
         if search.sampler == "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=search.seed)
+            return optuna.samplers.CmaEsSampler(seed=seed)
         startup = max(4, min(10, search.trials // 3))
         return optuna.samplers.TPESampler(
-            seed=search.seed, n_startup_trials=startup, multivariate=True, constant_liar=True
+            seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True
         )

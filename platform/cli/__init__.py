@@ -25,10 +25,14 @@ for room in (sweeps, records, repeat, cluster):
 app.add_typer(data.app, name="data")
 
 
-@app.callback(epilog="Exit codes: 0 done, 1 nothing finished, 2 wrong input, 3 refused, 4 unreachable, "
-                     "5 not reproduced, 130 interrupted.")
+@app.callback(
+    epilog="Exit codes: 0 done, 1 nothing finished, 2 wrong input, 3 refused, 4 unreachable, "
+    "5 not reproduced, 130 interrupted."
+)
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+    ] = False,
 ) -> None:
     if version:
         typer.echo(__version__)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..paths import Home
+from .records import recorded
 from .shared import Json, SweepName, console, print_json
 
 app = typer.Typer()
@@ -54,7 +55,7 @@ def rerun(
             )
 
     home = Home.default()
-    verdict = run_again(home.sweep(name), home, trial, reuse_stages=reuse_stages, device=device, watch=show)
+    verdict = run_again(recorded(name), home, trial, reuse_stages=reuse_stages, device=device, watch=show)
     if as_json:
         print_json(asdict(verdict))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -13,10 +14,13 @@ from rich.table import Table
 
 from ..errors import UserError
 
-console = Console(highlight=False)
+# Where no terminal says how wide it is, tables are kept whole for whoever reads the log.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
-SweepName = Annotated[str, typer.Argument(metavar="NAME", help="Name of a recorded sweep (see `flowsweep list`).")]
+SweepName = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of a recorded sweep (see `flowsweep list`).")
+]
 
 
 def print_json(value: Any) -> None:
@@ -34,16 +38,22 @@ def settings(assignments: list[str]) -> dict[str, str]:
     for text in assignments:
         key, sign, value = text.partition("=")
         if not sign or not re.fullmatch(r"[\w.]+", key):
-            raise UserError("must look like key=value", key="--set", value=text, fix="Example: --set search.trials=8.")
+            raise UserError(
+                "must look like key=value", key="--set", value=text, fix="Example: --set search.trials=8."
+            )
         found[key] = value
     return found
 
 
-def grid(title: str | None, columns: list[str], rows: list[list[str]], right: set[int] = frozenset()) -> Table:  # type: ignore[assignment]
+def grid(
+    title: str | None, columns: list[str], rows: list[list[str]], right: set[int] = frozenset()
+) -> Table:  # type: ignore[assignment]
     """A plain table; ``right`` holds the columns to align right."""
-    view = Table(title=title, box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold")
+    view = Table(
+        title=title, box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold"
+    )
     for index, name in enumerate(columns):
-        view.add_column(name, justify="right" if index in right else "left")
+        view.add_column(name, justify="right" if index in right else "left", no_wrap=True)
     for row in rows:
         view.add_row(*row)
     return view
@@ -60,4 +70,6 @@ def gib(size: float) -> str:
 
 def numbers(params: Mapping[str, Any]) -> str:
     """Parameters on one line."""
-    return "  ".join(f"{k.split('.', 1)[-1]}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
+    return "  ".join(
+        f"{k.split('.', 1)[-1]}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items()
+    )

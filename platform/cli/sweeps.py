@@ -20,7 +20,8 @@ Set = Annotated[
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the sweep, instead of the file's.")]
 Address = Annotated[
-    str | None, typer.Option("--address", help="Ray cluster to run on (`auto` on one of its nodes); here when absent.")
+    str | None,
+    typer.Option("--address", help="Ray cluster to run on (`auto` on one of its nodes); here when absent."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing until the end.")]
 
@@ -61,14 +62,35 @@ def show_plan(made) -> None:
     ]
     console.print(grid(None, ["  searched", "range", "why"], rows))
     rows = [
-        [f"  {r.phase}", r.stage, f"{r.steps:,}", str(r.needed), str(r.computed), str(r.stored), _hours(r.core_h),
-         _hours(r.saved_core_h), gib(r.disk_bytes)]
+        [
+            f"  {r.phase}",
+            r.stage,
+            f"{r.steps:,}",
+            str(r.needed),
+            str(r.computed),
+            str(r.stored),
+            _hours(r.core_h),
+            _hours(r.saved_core_h),
+            gib(r.disk_bytes),
+        ]
         for r in made.stages
     ]
-    columns = ["  phase", "stage", "steps", "needed", "computed", "stored", "core-hours", "saved by sharing", "disk"]
+    columns = [
+        "  phase",
+        "stage",
+        "steps",
+        "needed",
+        "computed",
+        "stored",
+        "core-hours",
+        "saved by sharing",
+        "disk",
+    ]
     console.print(grid(None, columns, rows, {2, 3, 4, 5, 6, 7, 8}))
     rungs = f", judged at {', '.join(f'{step:,}' for step in made.rungs)} steps" if made.rungs else ""
-    console.print(f"  {spec.search.trials} trials on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}")
+    console.print(
+        f"  {spec.search.trials} trials on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}"
+    )
     console.print(
         f"  at most {_hours(made.core_h)} core-hours of training (about {_hours(made.hours)} hours), "
         f"{made.episodes:,} evaluation episodes, {gib(made.disk_bytes)} of disk"
@@ -110,30 +132,42 @@ def resume(name: SweepName, address: Address = None, quiet: Quiet = False) -> No
 
 def carry_out(made, *, address: str | None = None, quiet: bool = False, resume: bool = False) -> None:
     """Run a plan with a live view, then tables, report and what to do next."""
-    from ..conclude import conclude
     from ..driver import run_sweep
+    from ..journal import read
     from ..live import LiveView
-    from ..tracking import tracked
+    from .records import show_sweep
 
     home = Home.default()
+    journal = home.sweep(made.spec.name).journal
+    with LiveView(made, console, quiet, read(journal) if resume else ()) as view:
+        try:
+            outcome = run_sweep(made, home, address=address, resume=resume, watch=view)
+        except KeyboardInterrupt:
+            console.print(
+                f"Left at once; what was reported is on record. Continue with: flowsweep resume {made.spec.name}"
+            )
+            raise typer.Exit(130) from None
     paths = home.sweep(made.spec.name)
-    with LiveView(made, console, quiet) as view, tracked(made, home, paths) as tracking:
-        outcome = run_sweep(made, home, address=address, resume=resume, watch=view)
-    conclusion = conclude(paths)
-    if not quiet:
-        for line in conclusion.lines():
-            console.print(line, markup=False)
-        console.print(tracking.summary(), markup=False)
+    finished = show_sweep(paths)
+    if outcome.no_report:
+        console.print(f"The report page could not be written ({outcome.no_report}).", markup=False)
+    if outcome.unsent:
+        console.print(
+            f"The tracker has not taken {outcome.unsent:,} facts yet; nothing is lost. "
+            f"Send them when it is back: flowsweep sync {paths.name}"
+        )
     if outcome.status == "interrupted":
         console.print(f"Stopped; everything is stored. Continue with: flowsweep resume {paths.name}")
         raise typer.Exit(130)
-    if not conclusion.finished:
+    if not finished:
         raise typer.Exit(1)
 
 
 @app.command()
 def quickstart(
-    smallest: Annotated[bool, typer.Option("--smallest", help="The shortest run that still goes the whole way.")] = False,
+    smallest: Annotated[
+        bool, typer.Option("--smallest", help="The shortest run that still goes the whole way.")
+    ] = False,
 ) -> None:
     """Make a real dataset, run a small sweep on it, and show what came out."""
     from ..quickstart import quickstart_plan
@@ -152,5 +186,3 @@ def quickstart(
         ("flowsweep submit pointmaze-large --address http://HEAD:8265", "the same on a Ray cluster"),
     ):
         console.print(f"  {command:<62} {why}", markup=False)
-
-

@@ -85,7 +85,7 @@ def test_fixed_points_come_first_and_only_once(tmp_path: Path):
 
 def test_parallel_proposals_spread(tmp_path: Path):
     search = bridge(tmp_path, sampler="tpe", trials=24)
-    for index in range(8):
+    for _ in range(8):
         proposal = search.propose()
         search.tell(proposal.trial, "finished", proposal.params["s.rate"], "")
     open_rates = [search.propose().params["s.rate"] for _ in range(6)]
@@ -150,3 +150,10 @@ def test_rungs_are_the_steps_at_which_asha_judges():
     assert rungs(Stop(rule="asha", min_steps=10, reduction=3), 91) == [10, 30, 90]
     assert rungs(Stop(rule="asha", min_steps=100, reduction=3), 90) == []
     assert rungs(Stop(), 90) == []
+
+
+def test_a_resumed_search_does_not_propose_its_first_points_again(tmp_path: Path):
+    first = bridge(tmp_path, sampler="random")
+    before = [first.propose().params for _ in range(3)]
+    again = bridge(tmp_path, sampler="random")
+    assert not [params for params in (again.propose().params for _ in range(3)) if params in before]

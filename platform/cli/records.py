@@ -1,0 +1,244 @@
+"""list, show, best, report, sync, ui: commands that read what is on record."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import UserError
+from ..paths import Home, SweepPaths
+from .shared import Json, SweepName, console, grid, numbers, print_json
+
+if TYPE_CHECKING:
+    from ..results import LeaderboardRow, SweepRecord
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List every recorded sweep, newest first."""
+    from ..results import list_sweeps
+
+    sweeps = list_sweeps(Home.default())
+    if as_json:
+        print_json([asdict(sweep) for sweep in sweeps])
+        return
+    if not sweeps:
+        console.print("No sweeps yet. Try: flowsweep quickstart")
+        return
+    rows = [
+        [s.name, s.status, ", ".join(f"{n} {status}" for status, n in (s.trials or {}).items()), s.metric,
+         "" if s.best is None else f"{s.best:.4g}", s.best_trial or "", _when(s.started), s.note]
+        for s in sweeps
+    ]  # fmt: skip
+    columns = ["sweep", "status", "trials", "objective", "best", "by", "started", "note"]
+    console.print(grid(None, columns, rows, {4}))
+
+
+@app.command()
+def show(name: SweepName, as_json: Json = False) -> None:
+    """Show a sweep's leaderboard, its confirmation on test seeds, and what sharing saved."""
+    from ..results import leaderboard, savings
+
+    paths = recorded(name)
+    if as_json:
+        record = _record(paths)
+        print_json(
+            {
+                "name": record.name,
+                "status": record.status,
+                "objective": {"metric": record.metric, "direction": record.direction},
+                "leaderboard": [asdict(row) for row in leaderboard(record)],
+                "trials": {t.trial: {"status": t.status, "reason": t.reason} for t in record.trials.values()},
+                "savings": asdict(savings(record)),
+            }
+        )
+    else:
+        show_sweep(paths)
+
+
+@app.command()
+def best(name: SweepName, as_json: Json = False) -> None:
+    """Show the best trial: its parameters, its score with an interval, and its full configuration."""
+    from ..results import best as best_row
+    from ..yaml_file import dump_yaml
+
+    record = _record(recorded(name))
+    row = best_row(record)
+    if row is None:
+        raise UserError("no trial of this sweep has finished", fix=f"See `flowsweep show {name}`.")
+    trial = record.trials[row.trial]
+    policies = [str(record.paths.root / path) for role, path in trial.artifacts if role == "policy"]
+    found = {
+        "trial": row.confirms or row.trial,
+        "confirmed_by": row.trial if row.confirms else None,
+        "params": dict(row.params),
+        record.metric: asdict(row.score),
+        "seeds": list(row.seeds),
+        "configs": trial.configs,
+        "policies": policies,
+    }
+    if as_json:
+        print_json(found)
+    else:
+        console.print(f"[bold]{found['trial']}[/bold]  {numbers(row.params)}")
+        console.print(
+            f"  {record.metric} {_score(row)}  on seeds {list(row.seeds)}  ({row.score.method})", markup=False
+        )
+        console.print(dump_yaml({"stages": found["configs"]}), markup=False)
+        for path in policies:
+            console.print(f"  policy  {path}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def report(name: SweepName) -> None:
+    """Write the report page of a sweep anew and print its path."""
+    from ..report import write_report
+
+    typer.echo(write_report(recorded(name)))
+
+
+@app.command()
+def sync(
+    name: SweepName, uri: Annotated[str | None, typer.Option("--uri", help="Another MLflow.")] = None
+) -> None:
+    """Send everything the tracker has not got yet."""
+    from ..tracking import catch_up
+
+    home = Home.default()
+    paths = recorded(name)
+    spec = _record(paths).started["spec"]
+    target = uri or spec["tracking"]["uri"] or home.mlflow_uri
+    artifacts = home.mlflow_artifacts if target == home.mlflow_uri else None
+    sent = catch_up(paths, target, spec["tracking"]["experiment"] or f"flowsweep/{spec['system']}", artifacts)
+    console.print(f"{sent:,} facts sent to {target}", soft_wrap=True)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 5000,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; others can then read everything.")
+    ] = "127.0.0.1",
+) -> None:
+    """Browse every recorded run in MLflow. Ctrl-C ends it."""
+    import subprocess
+
+    from ..tracking_server import server_command, server_environment
+
+    home = Home.default()
+    console.print(
+        f"MLflow over {home.mlflow_uri}: http://{host}:{port}  (experiments are named flowsweep/SYSTEM)",
+        soft_wrap=True,
+    )
+    home.root.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        server_command(home.mlflow_uri, home.mlflow_artifacts, host, port), env=server_environment()
+    )
+    raise typer.Exit(done.returncode)
+
+
+def recorded(name: str) -> SweepPaths:
+    """The paths of a sweep that is on record.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    paths = Home.default().sweep(name)
+    if not paths.journal.exists():
+        from ..errors import nearest
+
+        known = [p.name for p in Home.default().sweeps.glob("*")] if Home.default().sweeps.exists() else []
+        hint = nearest(name, known) if known else "None is on record yet; try `flowsweep quickstart`."
+        raise UserError("there is no sweep of this name", key="NAME", value=name, fix=hint)
+    return paths
+
+
+def show_sweep(paths: SweepPaths) -> bool:
+    """Print a sweep's tables for a person; True when a trial has finished."""
+    from ..live import duration
+    from ..results import best as best_row
+    from ..results import leaderboard, savings
+
+    record = _record(paths)
+    rows = leaderboard(record)
+    searched = [row for row in rows if row.phase == "search"]
+    confirmed = [row for row in rows if row.phase != "search"]
+    console.print(
+        f"\n[bold]{record.name}[/bold]  {record.status}  {record.started['spec']['system']} on "
+        f"{record.started['spec']['dataset']}"
+    )
+    _print_rows("Search (tuning seeds)", record, searched)
+    _print_unscored(record, {row.trial for row in rows})
+    if confirmed:
+        _print_rows("Confirmation (test seeds, never seen by the search)", record, confirmed)
+        _print_comparisons(record, confirmed)
+    saved = savings(record)
+    console.print(
+        f"\n{duration(saved.computed_cpu_s)} of CPU time spent; {saved.stages_reused} of "
+        f"{saved.stages_reused + saved.stages_computed} stage outputs reused ({duration(saved.reused_cpu_s)} saved), "
+        f"early stopping saved about {duration(saved.pruned_saved_cpu_s)}; {saved.episodes_spent:,} evaluation episodes."
+    )
+    if paths.report.exists():
+        console.print(f"Report: {paths.report}", soft_wrap=True)
+    return best_row(record) is not None
+
+
+def _print_rows(title: str, record: SweepRecord, rows: list[LeaderboardRow]) -> None:
+    if not rows:
+        return
+    keys = list(rows[0].params)
+    body = [
+        [str(row.rank or ""), row.trial, _score(row), *(numbers({"": row.params[key]})[1:] for key in keys),
+         row.status, f"{row.step:,}/{row.steps:,}", f"{len(row.seeds)} x {row.episodes}"]
+        for row in rows
+    ]  # fmt: skip
+    columns = [
+        "",
+        "trial",
+        f"{record.metric} [95 %]",
+        *(k.split(".", 1)[1] for k in keys),
+        "status",
+        "steps",
+        "seeds x episodes",
+    ]
+    console.print()
+    console.print(grid(title, columns, body, {0, *range(3, 3 + len(keys)), 4 + len(keys)}))
+    methods = sorted({row.score.method for row in rows if row.score.method})
+    console.print(f"  intervals: {'; '.join(methods)}", style="dim", markup=False)
+
+
+def _print_unscored(record: SweepRecord, scored: set[str]) -> None:
+    for trial in record.trials.values():
+        if trial.trial not in scored and trial.status != "running":
+            console.print(f"  {trial.trial}  {trial.status}: {trial.reason}", markup=False)
+
+
+def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> None:
+    from ..results import first_against
+
+    trials = [row for row in confirmed if row.phase == "confirm" and row.rank]
+    for other in (row for row in confirmed if row.phase == "baseline" and row.rank):
+        for row in trials[:1]:
+            verdict = first_against(record, row.trial, other.trial)
+            if verdict:
+                console.print(f"  {row.trial} against {other.trial}: {verdict.verdict}", markup=False)
+
+
+def _record(paths: SweepPaths) -> SweepRecord:
+    from ..results import read_sweep
+
+    return read_sweep(paths)
+
+
+def _score(row: LeaderboardRow) -> str:
+    score = row.score
+    return f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]" if score.method else f"{score.mean:.4g}"
+
+
+def _when(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,110 @@
+"""A trial's walk over a real stage store: shared stages once, seeds as lanes, equal wherever it is broken off."""
+
+from pathlib import Path
+
+import pytest
+from flowsweep.platform.resolve import resolve
+from flowsweep.platform.stages import StageStore
+from flowsweep.trainables.artifacts import read_snapshot
+from flowsweep.trainables.errors import Diverged
+from flowsweep.trainables.request import TrialRequest
+from flowsweep.trainables.walk import Walk
+
+
+@pytest.fixture
+def walk(toy_sweep, tmp_path: Path):
+    """Build a walk; the store and the trial's folder are those of the test."""
+    configs = resolve(toy_sweep()).trial_configs({"tune.offset": 2.0})
+
+    def build(trial="t0", seeds=(0, 1), through="tune", tune=None) -> Walk:
+        request = TrialRequest(
+            trial=trial, system="toy", dataset="toy/points", configs={**configs, "tune": {**configs["tune"], **(tune or {})}},
+            seeds=seeds, through=through, episodes=3, evaluate_every_steps=10,
+        )  # fmt: skip
+        return Walk(request, StageStore(tmp_path / "stages"), tmp_path / trial)
+
+    return build
+
+
+def said(events) -> list[tuple]:
+    return [(e.kind, e.stage, e.step, e.metrics) for e in events if e.kind in ("progress", "evaluated")]
+
+
+def kinds(events, *wanted):
+    return [event for event in events if event.kind in wanted]
+
+
+def test_a_shared_stage_is_computed_once_per_seed_and_then_reused(walk):
+    first, second = list(walk("t0")), list(walk("t1"))
+    assert [(e.stage, e.seed) for e in kinds(first, "stage_computed")] == [("base", 0), ("base", 1)]
+    assert [(e.stage, e.seed) for e in kinds(second, "stage_reused")] == [("base", 0), ("base", 1)]
+    assert not kinds(second, "stage_computed")
+    assert said(second) == [line for line in said(first) if line[1] == "tune"]
+
+
+def test_a_lane_equals_the_same_trial_alone(walk):
+    both = [e for e in walk("both") if e.kind == "evaluated"]
+    alone = [e for e in walk("alone", seeds=(1,)) if e.kind == "evaluated"]
+    assert [e.metrics["return"][1] for e in both] == [e.metrics["return"][0] for e in alone]
+
+
+def test_the_last_stage_is_scored_on_the_way_and_leaves_a_policy_per_seed(walk, tmp_path: Path):
+    events = list(walk("t0"))
+    assert [e.step for e in kinds(events, "evaluated")] == [10, 20, 30, 40]
+    assert [e.path for e in kinds(events, "artifact")] == ["policy-seed-0", "policy-seed-1"]
+    assert set(read_snapshot(tmp_path / "t0" / "policy-seed-1").tensors) == {"x"}
+
+
+@pytest.mark.parametrize("leave_after", range(0, 50, 7))
+def test_a_walk_broken_off_anywhere_goes_on_to_say_the_same(walk, leave_after, tmp_path: Path):
+    whole = said(walk("whole", seeds=(5, 6)))
+    StageStore(tmp_path / "stages").list()
+    for artifact in StageStore(tmp_path / "stages").list():
+        StageStore(tmp_path / "stages").remove(artifact.key)
+    first = walk("parted", seeds=(5, 6))
+    heard = []
+    events = iter(first)
+    for count, event in enumerate(events):
+        heard.append(event)
+        if count == leave_after:
+            first.checkpoint()
+            break
+    events.close()
+    later = said(walk("parted", seeds=(5, 6)))
+    assert [line for line in said(heard) + later if line[1] == "tune"] == [
+        line for line in whole if line[1] == "tune"
+    ]
+
+
+def test_leaving_gives_the_claim_back(walk, tmp_path: Path):
+    events = iter(walk("t0"))
+    assert next(events).stage == "base"
+    events.close()
+    assert [e.seed for e in kinds(walk("t1"), "stage_computed")] == [0, 1]
+
+
+def test_another_seed_is_computed_while_one_is_held_by_somebody_else(walk, tmp_path: Path):
+    first = iter(walk("t0"))
+    next(first)  # t0 now holds the claim on seed 0
+    second = iter(walk("t1"))
+    computed = next(event for event in second if event.kind == "stage_computed")
+    assert computed.seed == 1
+    waiting = next(event for event in second if event.kind == "waiting")
+    assert waiting.holder == "t0"
+    rest = list(first)
+    assert [(e.kind, e.seed) for e in kinds(rest, "stage_computed", "stage_reused")] == [
+        ("stage_computed", 0),
+        ("stage_reused", 1),
+    ]
+    assert said(second) == [line for line in said(rest) if line[1] == "tune"]
+
+
+def test_a_walk_may_end_at_an_earlier_stage(walk):
+    events = list(walk("b", through="base"))
+    assert [e.stage for e in kinds(events, "evaluated")] == ["base"]
+    assert not kinds(events, "artifact", "checkpoint")
+
+
+def test_a_divergence_leaves_the_walk_as_a_typed_failure(walk):
+    with pytest.raises(Diverged, match="toy loss became non-finite at step 7"):
+        list(walk("t0", tune={"diverge_at": 7}))

@@ -5,6 +5,7 @@ Legend: P lanes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def record_episode(
     """Play the first episode of an evaluation and show it: its trace, a short video and a strip of stills.
 
     In mazes a figure of the ways taken in the first episodes is added; it needs no renderer. What the machine
-    cannot render is left out, with the reason in ``Media.missing``.
+    cannot render is left out, with the reason in ``Media.missing`` and as a logged warning.
 
     Args:
         policy: P policies acting together.
@@ -77,6 +78,8 @@ def record_episode(
     traces = trace_episodes(policy, spec, seeds, range(ways if in_maze else 1), lane=lane, device=device)
     stored = traces[0].save(folder / f"{name}.safetensors")
     rendered = render_trace(stored, folder)
+    if rendered.missing:
+        logging.getLogger(__name__).warning("no video or stills of %s: %s", name, rendered.missing)
     figure = plot_trajectories(spec, {name: traces}, folder / f"{name}-ways.png") if in_maze else None
     return Media((stored, *rendered.paths, *([figure] if figure else [])), rendered.missing)
 

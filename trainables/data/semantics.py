@@ -20,6 +20,8 @@ from .dataset import EvaluationSpec
 from .names import DatasetName
 from .source import Entry, RawEpisodes, Spaces
 
+_GOAL_RADIUS = 0.45  # metres from a goal at which gymnasium-robotics' point mazes count it as reached
+_SUCCESS_MINUS_ONE = "rewards are success - 1 (-1 per step, 0 at the goal)"
 METADATA_KEY = "flowsweep"
 """Where provenance is kept in the metadata of the Minari datasets we write."""
 
@@ -104,30 +106,24 @@ def _goal_reaching(
 def _label_terminating(raw: RawEpisodes, goal_at: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     # Reaching the goal ends the task: -1 per step until then, so that a shorter way is worth more.
     rewards = (raw.rewards - 1).astype(np.float32)
-    return (
-        rewards,
-        1 - raw.terminations.astype(np.float32),
-        ("rewards are success - 1 (-1 per step, 0 at the goal)",),
-    )
+    return rewards, 1 - raw.terminations.astype(np.float32), (_SUCCESS_MINUS_ONE,)
 
 
 def _label_d4rl_pointmaze(raw: RawEpisodes, goal_at: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     # The observation that opens an episode still shows the goal just reached (Minari issue 265); the next is right.
-    raw.states[raw.first_rows, goal_at:] = raw.states[raw.first_rows + 1, goal_at:]
+    first = raw.first_rows[raw.lengths > 0]
+    raw.states[first, goal_at:] = raw.states[first + 1, goal_at:]
     after = raw.states[raw.rows + 1]
     success = np.linalg.norm(after[:, :2] - after[:, goal_at : goal_at + 2], axis=1) <= _GOAL_RADIUS
     stale = "the first goal of each episode was taken from its second observation (Minari issue 265)"
     if np.isin(raw.rewards, (0.0, 1.0)).all():
         success = raw.rewards == 1
         rewards = success - 1.0
-        note = "rewards are success - 1 (-1 per step, 0 at the goal)"
+        note = _SUCCESS_MINUS_ONE
     else:
         rewards = raw.rewards
         note = "dense rewards are kept as stored"
     return rewards.astype(np.float32), 1 - success.astype(np.float32), (stale, note)
-
-
-_GOAL_RADIUS = 0.45
 
 
 def _d4rl_antmaze(metadata: Mapping[str, Any], spaces: Spaces) -> Family:

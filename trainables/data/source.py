@@ -152,33 +152,35 @@ def read_episodes(
 _REMAKE = "Make, import or download it again (`flowsweep data make --force` or `minari download --force`)."
 
 
-def _collect(
-    source: _Source, spaces: Spaces, entries: Sequence[Entry], infos: Sequence[str], name: str
-) -> RawEpisodes:
-    lengths = source.lengths
-    declared_steps, declared_episodes = source.declared
-    if lengths.sum() != declared_steps or len(lengths) != declared_episodes:
+def _check_totals(source: _Source, name: str) -> None:
+    found, (steps, episodes) = source.lengths, source.declared
+    if found.sum() != steps or len(found) != episodes:
         raise UserError(
-            f"it declares {declared_steps} steps in {declared_episodes} episodes, "
-            f"but its files hold {lengths.sum()} in {len(lengths)}",
+            f"it declares {steps} steps in {episodes} episodes, but its files hold {found.sum()} in {len(found)}",
             key="dataset",
             value=name,
             fix="Minari 0.5.4 does this to arrow and parquet episodes of 32,768 steps or more: use the hdf5 form.",
         )
-    if not len(lengths) or not declared_steps:
+    if not steps:
         raise UserError("it holds no transitions", key="dataset", value=name, fix=_REMAKE)
+
+
+def _collect(
+    source: _Source, spaces: Spaces, entries: Sequence[Entry], infos: Sequence[str], name: str
+) -> RawEpisodes:
+    _check_totals(source, name)
+    lengths = source.lengths
     steps, states = int(lengths.sum()), int(lengths.sum() + len(lengths))
-    widths = [spaces.observation[entry] for entry in entries]
+    edges = np.concatenate([[0], np.cumsum([spaces.observation[entry] for entry in entries])])
+    kept: dict[str, np.ndarray] = {}
     raw = RawEpisodes(
         lengths=lengths,
-        states=np.empty((states, sum(widths)), np.float32),
+        states=np.empty((states, edges[-1]), np.float32),
         actions=np.empty((steps, len(spaces.action_low)), np.float64),
         rewards=np.empty(steps, np.float64),
         terminations=np.empty(steps, np.bool_),
-        infos={},
+        infos=kept,
     )
-    kept: dict[str, np.ndarray] = {}
-    edges = np.concatenate([[0], np.cumsum(widths)])
     step = state = 0
     for index, (length, episode) in enumerate(zip(lengths.tolist(), source.episodes(), strict=True)):
         at, seen = slice(step, step + length), slice(state, state + length + 1)
@@ -188,10 +190,11 @@ def _collect(
             _place(getattr(raw, field)[at], episode((field,)), name, index)
         for info in infos:
             values = np.asarray(episode(("infos", info)))
-            column = kept.setdefault(info, np.empty((states, *values.shape[1:]), values.dtype))
-            _place(column[seen], values, name, index)
+            if info not in kept:
+                kept[info] = np.empty((states, *values.shape[1:]), values.dtype)
+            _place(kept[info][seen], values, name, index)
         step, state = at.stop, seen.stop
-    return RawEpisodes(**{**raw.__dict__, "infos": kept})
+    return raw
 
 
 def _place(target: np.ndarray, values: np.ndarray, name: str, episode: int) -> None:

@@ -73,7 +73,7 @@ def read_shard(file: Path) -> Episodes | None:
             columns = {name: stored[name] for name in stored.files}
         plain: dict[str, Any] = {name: columns[name] for name in columns if "/" not in name}
         return Episodes(**plain, observations=_named(columns, "observations"), infos=_named(columns, "infos"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 

@@ -15,6 +15,8 @@ STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 TORCH := $(shell grep '^torch==' constraints.txt)
 
+# Two at once, whatever the cores: the Ray heads and tracking servers that tests start need some as well.
+PROCESSES ?= 2
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 
 ifdef UV
@@ -54,7 +56,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 test-slow: $(STAMP)
 	@$(BIN)/python -m pytest -m slow

@@ -74,6 +74,7 @@ def order(tmp_path):
             ("run", SWEEP_FILE, "--set", "search.trials=2"),
             python=str(script),
             home="/shared/flowsweep",
+            variables={"COLOUR": "blue"},
         )
 
     return make

@@ -69,48 +69,63 @@ def run_sweep(
         Refused: the name is taken, or there is nothing to resume.
         UserError: the cluster has too little for one trial.
     """
-    spec, paths = plan.spec, home.sweep(plan.spec.name)
+    paths = home.sweep(plan.spec.name)
     _claim_name(paths, resume)
-    paths.root.mkdir(parents=True, exist_ok=True)
-    paths.stop_request.unlink(missing_ok=True)
-    with Journal(paths.journal) as journal, _ray(address) as capacity, _stop_on_signal(paths) as stopping:
-        concurrent = concurrent_trials(spec.resources, capacity)
-        recorded = list(read(paths.journal))
+    with _ray(address) as capacity, _open(paths) as journal, _stop_on_signal(paths) as stopping:
+        concurrent = concurrent_trials(plan.spec.resources, capacity)
+        before = list(read(paths.journal))
         _write_spec(paths, plan)
-        watch(journal.append("sweep_resumed" if recorded else "sweep_started", **provenance(plan)))
-        search = StudySearch(
-            spec.name,
-            paths.study,
-            spec.search,
-            plan.resolved.space,
-            spec.objective.direction,
-            make_pruner(spec.stop),
-        )
-        search.reconcile(recorded)
-        desk = Desk(journal, spec, search, watch)
-        store = StageStore(home.stages)
+        watch(journal.append("sweep_resumed" if before else "sweep_started", **provenance(plan)))
+        search = _search(plan, paths, before)
+        desk = Desk(journal, plan.spec, search, watch)
         tracker = _tracker(plan, home, paths)
-
         try:
             for phase in (search_requests, confirmations):
                 requests = phase(plan, desk, search, list(read(paths.journal)))
                 queue = TrialQueue(partial(next, requests, None), desk, concurrent, stopping.is_set)
-                _place(plan, paths, queue, desk, store)
+                _place(plan, paths, queue, desk, StageStore(home.stages))
                 if stopping.is_set():
                     break
-            status = "interrupted" if stopping.is_set() else "finished"
-            no_report = conclude(paths, journal)
-            watch(
-                journal.append(
-                    "sweep_ended", status=status, reason="stop requested" if stopping.is_set() else ""
-                )
+            status = _end(
+                journal,
+                watch,
+                *(("interrupted", "stop requested") if stopping.is_set() else ("finished", "")),
             )
+            no_report = conclude(paths, journal)
         except KeyboardInterrupt:
-            journal.append("sweep_ended", status="interrupted", reason="left at once")
+            _end(journal, watch, "interrupted", "left at once")
             raise
         finally:
             unsent = tracker.close(timeout_s=DRAIN_S)
         return Outcome(status, desk.ended, unsent, no_report)
+
+
+@contextlib.contextmanager
+def _open(paths: SweepPaths) -> Iterator[Journal]:
+    """The sweep's folder and its journal, ours alone while the sweep runs."""
+    paths.root.mkdir(parents=True, exist_ok=True)
+    with Journal(paths.journal) as journal:
+        paths.stop_request.unlink(missing_ok=True)
+        yield journal
+
+
+def _end(journal: Journal, watch: Callable[[Fact], None], status: str, reason: str) -> str:
+    watch(journal.append("sweep_ended", status=status, reason=reason))
+    return status
+
+
+def _search(plan: Plan, paths: SweepPaths, before: list[Fact]) -> StudySearch:
+    spec = plan.spec
+    search = StudySearch(
+        spec.name,
+        paths.study,
+        spec.search,
+        plan.resolved.space,
+        spec.objective.direction,
+        make_pruner(spec.stop),
+    )
+    search.reconcile(before)
+    return search
 
 
 def _tracker(plan: Plan, home: Home, paths: SweepPaths) -> Tracker:

@@ -238,8 +238,7 @@ def again(record: SweepRecord) -> Section:
     """How to do it again."""
     commands = [
         (f"flowsweep rerun {record.name}", "train the best trial again and judge whether it is reproduced"),
-        (f"flowsweep extend {record.name} --trials 8", "more trials, building on these"),
-        (f"flowsweep export {record.name}", "the best policy, ready to serve"),
+        (f"flowsweep best {record.name}", "its full configuration and the files of its policies"),
         (f"flowsweep show {record.name}", "the tables in the terminal"),
     ]
     code = "\n".join(f"{command:<{max(len(c) for c, _ in commands)}}   # {why}" for command, why in commands)

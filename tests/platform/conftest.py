@@ -41,6 +41,12 @@ TOY_SWEEP = {
 }
 
 
+@pytest.fixture(scope="session")
+def toy_sweep_values() -> dict:
+    """A toy sweep as a user would write it."""
+    return TOY_SWEEP
+
+
 @pytest.fixture
 def toy_sweep(toy_system):
     """Build a toy sweep's spec with changes at the top level (``search={"trials": 2}``)."""

@@ -23,7 +23,7 @@ ifdef UV
   # Where python3 is too old, uv finds or fetches one that is not.
   PYTHON ?= $(shell python3 -c '$(RECENT)' 2>/dev/null && echo python3 || echo '>=3.11')
   # uv does not read pip's setting for a folder of wheels.
-  INSTALL := $(UV) pip install --quiet --python $(BIN)/python $(addprefix --find-links ,$(PIP_FIND_LINKS))
+  INSTALL := $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python $(addprefix --find-links ,$(PIP_FIND_LINKS))
   # Without such a folder, let uv match torch to this machine's driver (CPU build where there is none).
   INSTALL_TORCH := $(if $(PIP_FIND_LINKS),,$(INSTALL) --torch-backend auto "$(TORCH)" 2>/dev/null ||) $(INSTALL) "$(TORCH)"
   CREATE := $(UV) venv --quiet --python "$(PYTHON)" $(VENV)

@@ -93,12 +93,12 @@ class Plan:
         }
 
 
-def make_plan(spec: SweepSpec, home: Home, capacity: Mapping[str, float] | None = None) -> Plan:
+def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     """Check everything about a sweep and count what it would do.
 
     Args:
         home: where stages may already be stored.
-        capacity: ``CPU`` and ``GPU`` of the cluster; this machine's when not given.
+        elsewhere: it will run on a cluster, whose size is looked at there; otherwise on this machine.
 
     Raises:
         UserError: something about the sweep cannot work.
@@ -107,8 +107,10 @@ def make_plan(spec: SweepSpec, home: Home, capacity: Mapping[str, float] | None 
     resolved = resolve(spec)
     if spec.tracking.uri:
         check_tracker(spec.tracking.uri)
-    capacity = capacity or local_capacity()
-    concurrent = concurrent_trials(spec.resources, capacity)
+    if elsewhere:
+        concurrent = spec.resources.concurrent or spec.search.trials
+    else:
+        concurrent = concurrent_trials(spec.resources, local_capacity())
     source = resolved.system.open_source(spec.dataset)
     rows = [*_search_rows(resolved, source, StageStore(home.stages)), *_confirm_rows(resolved)]
     core_h = sum(row.core_h for row in rows)

@@ -25,18 +25,25 @@ for room in (sweeps, records, repeat, cluster):
 app.add_typer(data.app, name="data")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback(
     epilog="Exit codes: 0 done, 1 nothing finished, 2 wrong input, 3 refused, 4 unreachable, "
     "5 not reproduced, 130 interrupted."
 )
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and leave."
+        ),
     ] = False,
 ) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+    """Nothing by itself: every command below does one thing."""
 
 
 def main() -> None:

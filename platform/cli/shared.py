@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -46,8 +46,11 @@ def settings(assignments: list[str]) -> dict[str, str]:
 
 
 def grid(
-    title: str | None, columns: list[str], rows: list[list[str]], right: set[int] = frozenset()
-) -> Table:  # type: ignore[assignment]
+    title: str | None,
+    columns: list[str],
+    rows: list[list[str]],
+    right: Collection[int] = (),
+) -> Table:
     """A plain table; ``right`` holds the columns to align right."""
     view = Table(
         title=title, box=None, pad_edge=False, header_style="dim", title_justify="left", title_style="bold"

@@ -26,7 +26,7 @@ Address = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing until the end.")]
 
 
-def read_plan(sweep: str, assignments: list[str] | None, name: str | None):
+def read_plan(sweep: str, assignments: list[str] | None, name: str | None, address: str | None = None):
     """The plan of a sweep file with command-line changes in place."""
     from ..plan import make_plan
     from ..spec import load_spec
@@ -34,7 +34,7 @@ def read_plan(sweep: str, assignments: list[str] | None, name: str | None):
     overrides = settings(assignments or [])
     if name is not None:
         overrides["name"] = name
-    return make_plan(load_spec(sweep, overrides), Home.default())
+    return make_plan(load_spec(sweep, overrides), Home.default(), elsewhere=address is not None)
 
 
 @app.command()
@@ -52,29 +52,15 @@ def plan(sweep: SweepArgument, set_: Set = None, name: Name = None, as_json: Jso
 
 def show_plan(made) -> None:
     """Print a plan for a person."""
-    spec, source = made.spec, made.source
+    spec = made.spec
     console.print(f"[bold]{spec.name}[/bold]  {spec.system} on {spec.dataset}")
     console.print(f"  objective  {spec.objective.direction} {spec.objective.metric}")
-    for finding in source.get("findings", ()):
+    for finding in made.source.get("findings", ()):
         console.print(f"  dataset    {finding['level']}: {finding['text']}", markup=False)
-    rows = [
+    searched = [
         [f"  {key}", _range(parameter), parameter.reason] for key, parameter in made.resolved.space.items()
     ]
-    console.print(grid(None, ["  searched", "range", "why"], rows))
-    rows = [
-        [
-            f"  {r.phase}",
-            r.stage,
-            f"{r.steps:,}",
-            str(r.needed),
-            str(r.computed),
-            str(r.stored),
-            _hours(r.core_h),
-            _hours(r.saved_core_h),
-            gib(r.disk_bytes),
-        ]
-        for r in made.stages
-    ]
+    console.print(grid(None, ["  searched", "range", "why"], searched))
     columns = [
         "  phase",
         "stage",
@@ -86,7 +72,7 @@ def show_plan(made) -> None:
         "saved by sharing",
         "disk",
     ]
-    console.print(grid(None, columns, rows, {2, 3, 4, 5, 6, 7, 8}))
+    console.print(grid(None, columns, [_stage_cells(row) for row in made.stages], range(2, 9)))
     rungs = f", judged at {', '.join(f'{step:,}' for step in made.rungs)} steps" if made.rungs else ""
     console.print(
         f"  {spec.search.trials} trials on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}"
@@ -95,6 +81,18 @@ def show_plan(made) -> None:
         f"  at most {_hours(made.core_h)} core-hours of training (about {_hours(made.hours)} hours), "
         f"{made.episodes:,} evaluation episodes, {gib(made.disk_bytes)} of disk"
     )
+
+
+def _stage_cells(row) -> list[str]:
+    counts = [f"{row.steps:,}", str(row.needed), str(row.computed), str(row.stored)]
+    return [
+        f"  {row.phase}",
+        row.stage,
+        *counts,
+        _hours(row.core_h),
+        _hours(row.saved_core_h),
+        gib(row.disk_bytes),
+    ]
 
 
 def _range(parameter) -> str:
@@ -115,7 +113,7 @@ def run(
 
     Example: `flowsweep run quickstart --name first --set search.trials=4`
     """
-    carry_out(read_plan(sweep, set_, name), address=address, quiet=quiet)
+    carry_out(read_plan(sweep, set_, name, address), address=address, quiet=quiet)
 
 
 @app.command()
@@ -127,7 +125,8 @@ def resume(name: SweepName, address: Address = None, quiet: Quiet = False) -> No
     paths = Home.default().sweep(name)
     if not paths.spec.exists():
         raise UserError("there is no sweep of this name", key="NAME", value=name, fix="See `flowsweep list`.")
-    carry_out(make_plan(load_spec(paths.spec), Home.default()), address=address, quiet=quiet, resume=True)
+    made = make_plan(load_spec(paths.spec), Home.default(), elsewhere=address is not None)
+    carry_out(made, address=address, quiet=quiet, resume=True)
 
 
 def carry_out(made, *, address: str | None = None, quiet: bool = False, resume: bool = False) -> None:

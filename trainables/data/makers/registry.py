@@ -104,12 +104,12 @@ RECIPES: dict[str, Recipe] = {
         *(_pointmaze_detour(maze) for maze in _MAZES),
         _navigate("medium", 14_500),
         _navigate("large", 14_500),
-        _play("cube-single", {"cube": "cube"}, (0.0, 0.0), 850, 336),
-        _play("cube-double", {"cube": "cube"}, (0.0, 0.25), 830, 441),
-        _play("cube-triple", {"cube": "cube"}, (0.05, 0.35), 760, 521),
-        _play("scene", _SCENE, (0.5, 0.5), 740, 443),
-        _play("puzzle-3x3", _BUTTONS, (0.5, 0.5), 760, 556),
-        _play("puzzle-4x4", _BUTTONS, (0.5, 0.5), 620, 782),
+        _play("cube-single", {"cube": "cube"}, (0.0, 0.0), 650, 336),
+        _play("cube-double", {"cube": "cube"}, (0.0, 0.25), 630, 441),
+        _play("cube-triple", {"cube": "cube"}, (0.05, 0.35), 580, 521),
+        _play("scene", _SCENE, (0.5, 0.5), 560, 443),
+        _play("puzzle-3x3", _BUTTONS, (0.5, 0.5), 580, 556),
+        _play("puzzle-4x4", _BUTTONS, (0.5, 0.5), 470, 782),
     )
 }
 

@@ -218,6 +218,6 @@ def test_the_reference_score_is_what_random_actions_reach(maze):
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name.endswith("-play")])
 def test_oracle_data_do_not_depend_on_the_number_of_workers(room, recipe, monkeypatch):
     monkeypatch.setitem(RECIPES, recipe, replace(RECIPES[recipe], shard_steps=1000))
-    one = open_dataset(make_dataset(recipe, steps=2000, workers=1, name="one-v0"))
-    two = open_dataset(make_dataset(recipe, steps=2000, workers=2, name="two-v0"))
+    one = open_dataset(make_dataset(recipe, steps=2000, workers=1, name=f"{recipe}-one-v0"))
+    two = open_dataset(make_dataset(recipe, steps=2000, workers=2, name=f"{recipe}-two-v0"))
     assert one.fingerprint == two.fingerprint

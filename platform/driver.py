@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ..trainables.artifacts import write_text
 from .conclude import conclude
 from .desk import Desk
 from .errors import Refused
@@ -181,9 +182,7 @@ def _claim_name(paths: SweepPaths, resume: bool) -> None:
 
 
 def _write_spec(paths: SweepPaths, plan: Plan) -> None:
-    aside = paths.spec.with_suffix(".aside")
-    aside.write_text(dump_yaml(plan.spec.model_dump(mode="json")), encoding="utf-8")
-    os.replace(aside, paths.spec)
+    write_text(paths.spec, dump_yaml(plan.spec.model_dump(mode="json")))
 
 
 @contextlib.contextmanager

@@ -186,6 +186,15 @@ def put_in_place(aside: Path, directory: Path) -> None:
     _fsync(directory.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all; its folder is made when missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside")
+    aside.write_text(text, encoding="utf-8")
+    _fsync(aside)
+    os.replace(aside, path)
+
+
 def read_snapshot(directory: Path) -> Snapshot:
     """The snapshot stored as ``directory``, after its digests have been checked.
 

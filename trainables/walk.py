@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .artifacts import ArtifactStore, Claim, Finished, Held, Provenance, write_snapshot
+from .artifacts import ArtifactStore, Claim, Finished, Held, Provenance, write_snapshot, write_text
 from .base import Lane, Learner, Snapshot, Stage, identity_key, load_system
 from .code_version import code_version
 from .config import parse
@@ -47,6 +47,8 @@ class Walk:
         import torch
 
         torch.set_num_threads(self.request.threads)
+        write_text(self.folder / "request.json", self.request.model_dump_json(indent=2))
+        yield Produced("request.json", "config")
         last = self.stages[-1]
         # Only the stage that ends the whole system is a trial's own; every earlier one may serve others.
         own = last if last is self.system.stages[-1] else None

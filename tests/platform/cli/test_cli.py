@@ -1,0 +1,100 @@
+"""The command line as a user meets it: help everywhere, plain messages, exit codes that mean something."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from flowsweep.platform import cli
+from flowsweep.platform.yaml_file import dump_yaml
+from typer.main import get_command
+from typer.testing import CliRunner
+
+TOY_SWEEP = {
+    "name": "toy", "system": "toy", "dataset": "toy/points", "objective": {"metric": "tune/return"},
+    "search": {"trials": 4},
+}  # fmt: skip
+
+
+def commands(command=None, path=()) -> list[tuple[str, ...]]:
+    command = command or get_command(cli.app)
+    found = [path] if path else []
+    for name, child in getattr(command, "commands", {}).items():
+        found += commands(child, (*path, name))
+    return found
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path: Path):
+    """Run the command line in this process; exit code, standard output, standard error."""
+    monkeypatch.setenv("FLOWSWEEP_HOME", str(tmp_path / "home"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["flowsweep", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def sweep(toy_system, tmp_path: Path):
+    def write(**changes) -> str:
+        path = tmp_path / "sweep.yaml"
+        path.write_text(dump_yaml({**TOY_SWEEP, **changes}))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_every_command_explains_itself(path):
+    shown = CliRunner().invoke(cli.app, [*path, "--help"])
+    assert shown.exit_code == 0
+    assert len(shown.output.splitlines()) > 5
+
+
+def test_the_version_is_printed(run):
+    from flowsweep import __version__
+
+    assert run("--version")[:2] == (0, f"{__version__}\n")
+
+
+def test_a_plan_can_be_read_by_a_script(run, sweep):
+    code, out, _ = run("plan", sweep(), "--json", "--set", "search.trials=9")
+    assert (code, json.loads(out)["trials"]) == (0, 9)
+
+
+def test_a_mistake_ends_with_a_message_and_exit_code_2(run, sweep):
+    code, _, err = run("plan", sweep(serch={}))
+    assert code == 2
+    assert err == "Error: serch: unknown key. Did you mean `search`?\n"
+
+
+def test_a_setting_without_a_value_is_explained(run, sweep):
+    code, _, err = run("plan", sweep(), "--set", "search.trials")
+    assert (code, "must look like key=value" in err) == (2, True)
+
+
+def test_a_hostile_name_never_becomes_a_path(run, sweep, tmp_path: Path):
+    for arguments in (
+        ("plan", sweep(), "--name", "../../x"),
+        ("show", "../../etc"),
+        ("rerun", "a/b"),
+        ("resume", ".."),
+    ):
+        code, _, err = run(*arguments)
+        assert code == 2, arguments
+        assert "name" in err
+    assert not (tmp_path / "home").exists()
+
+
+def test_reading_records_where_there_are_none_starts_nothing(run, tmp_path: Path):
+    assert run("list")[:2] == (0, "No sweeps yet. Try: flowsweep quickstart\n")
+    assert json.loads(run("list", "--json")[1]) == []
+    code, _, err = run("show", "nothing")
+    assert (code, "flowsweep quickstart" in err) == (2, True)
+    assert not (tmp_path / "home").exists()

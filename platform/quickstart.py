@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..trainables.data.makers import make_dataset, recipe_for
-from ..trainables.data.names import minari_data_path
+from ..trainables.data.makers import ensure_dataset
 from .paths import Home
 from .plan import Plan, make_plan
-from .spec import SweepSpec, load_spec
+from .spec import load_spec
 
 SWEEP = "quickstart"
 
@@ -25,26 +24,16 @@ SMALLEST = {
 """The shortest run that still goes the whole way: every room is entered, nothing is learnt."""
 
 
-def quickstart_plan(home: Home, smallest: bool, say: Callable[[str], None]) -> Plan:
+def quickstart_plan(home: Home, smallest: bool, progress: Callable[[int, int], None] | None = None) -> Plan:
     """Make the dataset of the quickstart sweep where it is missing, and plan the sweep under a free name.
 
     Args:
         smallest: cut every number down.
-        say: shown what is being done.
+        progress: told environment steps made and wanted while the dataset is made.
     """
     spec = load_spec(SWEEP, {**(SMALLEST if smallest else {}), "name": free_name(home, SWEEP)})
-    provide_dataset(spec, say)
+    ensure_dataset(spec.dataset, progress=progress)
     return make_plan(spec, home)
-
-
-def provide_dataset(spec: SweepSpec, say: Callable[[str], None]) -> None:
-    """Make the sweep's dataset, when it is one of ours and not here yet."""
-    known = recipe_for(spec.dataset)
-    if known is None or minari_data_path(spec.dataset).exists():
-        return
-    recipe, steps, seed = known
-    say(f"Making {spec.dataset} ({steps:,} environment steps) …")
-    make_dataset(recipe.name, steps=steps, seed=seed)
 
 
 def free_name(home: Home, wanted: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..errors import UserError
-from .shared import Json, console, gib, grid, print_json
+from .shared import Json, ProgressBar, console, gib, grid, print_json
 
 app = typer.Typer(
     help="Real offline datasets, as Minari datasets: make, import, list and inspect them.",
@@ -52,7 +52,7 @@ def make(
         raise UserError("which one?", key="recipe", fix="`flowsweep data make --list` shows them.")
     chosen = find_recipe(recipe)
     wanted = None if steps is None else _steps(steps)
-    with _bar(f"making {recipe}", "steps") as bar:
+    with ProgressBar(f"making {recipe}", "steps") as bar:
         made = make_dataset(
             chosen.name, steps=wanted, seed=seed, workers=workers, force=force, name=name, progress=bar
         )
@@ -152,34 +152,11 @@ def import_dataset(
         made = parse_name(dataset).minari_id
         fetch(made)
     else:
-        with _bar(f"downloading {dataset}", "bytes") as bar:
+        with ProgressBar(f"downloading {dataset}", "bytes") as bar:
             file = fetch_ogbench(dataset, folder=from_dir, base_url=base_url, progress=bar)
         with console.status(f"writing {dataset} as a Minari dataset"):
             made = import_ogbench(file, name=name, force=force, url=base_url)
     _tell(made, as_json)
-
-
-class _bar:  # noqa: N801  a context manager that is called
-    """A progress bar that appears with the first word of progress."""
-
-    def __init__(self, title: str, unit: str):
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
-        self._title, self._task = title, None
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-
-    def __enter__(self) -> _bar:
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *failure: Any) -> None:
-        self._progress.__exit__(*failure)
-
-    def __call__(self, done: int, total: int | None) -> None:
-        if self._task is None:
-            self._task = self._progress.add_task(self._title, total=total)
-        self._progress.update(self._task, completed=done, total=total)
 
 
 def _tell(made: str, as_json: bool) -> None:

@@ -76,3 +76,26 @@ def numbers(params: Mapping[str, Any]) -> str:
     return "  ".join(
         f"{k.split('.', 1)[-1]}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items()
     )
+
+
+class ProgressBar:
+    """A progress bar that appears with the first word of progress."""
+
+    def __init__(self, title: str, unit: str):
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+        self._title, self._task = title, None
+        self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+    def __enter__(self) -> ProgressBar:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._progress.__exit__(*failure)
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task(self._title, total=total)
+        self._progress.update(self._task, completed=done, total=total)

@@ -8,7 +8,7 @@ import typer
 
 from ..errors import UserError
 from ..paths import Home
-from .shared import Json, SweepName, console, gib, grid, print_json, settings
+from .shared import Json, ProgressBar, SweepName, console, gib, grid, print_json, settings
 
 app = typer.Typer()
 
@@ -172,7 +172,8 @@ def quickstart(
     from ..quickstart import quickstart_plan
 
     home = Home.default()
-    made = quickstart_plan(home, smallest, say=lambda line: console.print(line, markup=False))
+    with ProgressBar("making a dataset", "steps") as bar:
+        made = quickstart_plan(home, smallest, progress=bar)
     show_plan(made)
     carry_out(made)
     name = made.spec.name

@@ -16,7 +16,8 @@ from .rollout import Episode, run_episodes
 
 HEAVY_AT_ONCE = 8
 """OGBench manipulation scenes take 110 to 180 MB each, so only so many are alive in a process."""
-LIGHT_AT_ONCE = 128
+LIGHT_AT_ONCE = 64
+"""A maze takes about 12 MB."""
 _HEAVY = ("cube-", "scene-", "puzzle-", "visual-")
 
 METRICS = {

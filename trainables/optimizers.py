@@ -28,36 +28,34 @@ class PopulationAdam:
         self.first = {name: torch.zeros_like(value) for name, value in params.items()}
         self.second = {name: torch.zeros_like(value) for name, value in params.items()}
         self.steps = 0
+        # The kernel wants a count per tensor, on the device, and raises them itself.
+        device = next(iter(params.values())).device
+        groups = 1 if len(set(self.learning_rates)) == 1 else len(self.learning_rates)
+        self._counts = [[torch.zeros((), device=device) for _ in params] for _ in range(groups)]
 
     @torch.no_grad()
     def step(self, gradients: Mapping[str, torch.Tensor]) -> None:
         """One update from gradients named and shaped like the parameters."""
-        count = torch.tensor(float(self.steps), device=next(iter(self.params.values())).device)
-        for rate, select in self._groups():
+        for lane, counts in enumerate(self._counts):
+            # One group means one rate: the whole stack at once. Else this lane's views.
+            part = slice(None) if len(self._counts) == 1 else slice(lane, lane + 1)
             adam(
-                params=[select(value) for value in self.params.values()],
-                grads=[select(gradients[name]) for name in self.params],
-                exp_avgs=[select(value) for value in self.first.values()],
-                exp_avg_sqs=[select(value) for value in self.second.values()],
+                params=[value[part] for value in self.params.values()],
+                grads=[gradients[name][part] for name in self.params],
+                exp_avgs=[value[part] for value in self.first.values()],
+                exp_avg_sqs=[value[part] for value in self.second.values()],
                 max_exp_avg_sqs=[],
-                state_steps=[count.clone() for _ in self.params],  # the kernel counts up what it is given
+                state_steps=counts,
                 fused=True,
                 amsgrad=False,
                 beta1=0.9,
                 beta2=0.999,
-                lr=rate,
+                lr=self.learning_rates[lane],
                 weight_decay=0.0,
                 eps=1e-8,
                 maximize=False,
             )
         self.steps += 1
-
-    def _groups(self) -> Iterator[tuple]:
-        if len(set(self.learning_rates)) == 1:
-            yield self.learning_rates[0], lambda value: value
-        else:
-            for lane, rate in enumerate(self.learning_rates):
-                yield rate, lambda value, lane=lane: value[lane]
 
     def tensors(self) -> Params:
         """Moments by name; the count of steps is :attr:`steps`."""
@@ -69,6 +67,8 @@ class PopulationAdam:
         for kind, name, value in self._moments():
             value.copy_(tensors[f"{kind}.{name}"])
         self.steps = steps
+        for count in (count for counts in self._counts for count in counts):
+            count.fill_(steps)
 
     def _moments(self) -> Iterator[tuple[str, str, torch.Tensor]]:
         for kind, moments in (("first", self.first), ("second", self.second)):

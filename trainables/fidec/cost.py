@@ -14,7 +14,7 @@ from .config import PoolsConfig, PretrainConfig, RefineConfig
 MULTIPLY_ADDS_PER_CORE_S = 35e9
 """Sustained on one AVX-512 core by these networks, activations included (benchmarks/fidec_update.py)."""
 OBSERVATIONS, ACTIONS, STATES = 24, 6, 500_000
-UPDATE_OVERHEAD_S = 1e-3
+UPDATE_OVERHEAD_S = 3e-4
 """Python, gathering and optimiser of one update."""
 
 

@@ -1,0 +1,24 @@
+import torch
+
+from flowsweep.trainables.base import Lane
+from flowsweep.trainables.fidec import SYSTEM
+
+
+def test_evaluating_scores_every_lane_repeatably_and_leaves_training_undisturbed(umaze_dataset, small):
+    source = SYSTEM.open_source(umaze_dataset)
+    lanes = [Lane(small("pretrain"), seed) for seed in (0, 1)]
+    evaluated, undisturbed = (SYSTEM.stage("pretrain").start(lanes, source, "cpu") for _ in range(2))
+    evaluated.advance(5)
+    undisturbed.advance(5)
+    scores = evaluated.evaluate([7, 7], 2)
+    assert scores == evaluated.evaluate([7, 7], 2)
+    assert len(scores) == 2
+    for score in scores:
+        assert score.metrics.keys() <= SYSTEM.stage("pretrain").metrics.keys()
+        assert {"success_rate", "return", "episode_length"} <= score.metrics.keys()
+    evaluated.advance(3)
+    undisturbed.advance(3)
+    states = evaluated.state().tensors, undisturbed.state().tensors
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    finished = SYSTEM.stage("pretrain").finished(lanes, undisturbed.outputs(), source, "cpu")
+    assert finished.evaluate([7, 7], 2) == undisturbed.evaluate([7, 7], 2)

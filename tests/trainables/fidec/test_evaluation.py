@@ -1,5 +1,4 @@
 import torch
-
 from flowsweep.trainables.base import Lane
 from flowsweep.trainables.fidec import SYSTEM
 

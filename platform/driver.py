@@ -191,10 +191,11 @@ def _ray(address: str | None) -> Iterator[dict[str, float]]:
     configure_tune()
     import ray
 
+    # Lost workers and failures are on record and shown with their reasons; Ray's own tracebacks would bury them.
     for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     embedded = {} if address else {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **embedded)
+    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **embedded)
     try:
         yield {kind: float(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
     finally:

@@ -29,6 +29,7 @@ class Row:
     state: str = "placing"
     done: float = 0.0
     value: float | None = None
+    placements: int = 0
 
 
 class Board:
@@ -53,6 +54,8 @@ class Board:
             self.computed += 1
         elif row is None:
             return
+        elif fact.kind == "trial_placed":
+            row.placements += 1
         elif fact.kind in ("progress", "pulse"):
             self._advance(row, data)
         elif fact.kind == "waiting":
@@ -164,6 +167,8 @@ def spoken(fact: Fact, board: Board) -> str | None:
     if fact.kind == "trial_proposed":
         params = "  ".join(f"{key}={_number(value)}" for key, value in data["params"].items())
         return f"{fact.trial}  proposed  {params}"
+    if fact.kind == "trial_placed" and board.rows[fact.trial or ""].placements > 1:
+        return f"{fact.trial}  taken up again by process {data['pid']} on {data['node']}"
     if fact.kind == "stage_computed":
         return f"{fact.trial}  {data['stage']} computed for seed {data['seed']} ({duration(data['cpu_s'])} of CPU time)"
     if fact.kind == "stage_reused":

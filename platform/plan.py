@@ -51,6 +51,7 @@ class Plan:
         episodes: evaluation episodes if no trial stops early.
         core_h: estimated core-hours of training if no trial stops early.
         hours: the same on the cores the sweep may use.
+        warnings: settings that are allowed but cannot do what they seem to ask.
     """
 
     resolved: Resolved
@@ -64,6 +65,7 @@ class Plan:
     saved_core_h: float
     hours: float
     disk_bytes: int
+    warnings: tuple[str, ...]
 
     @property
     def spec(self) -> SweepSpec:
@@ -90,6 +92,7 @@ class Plan:
             "saved_core_h": self.saved_core_h,
             "hours": self.hours,
             "disk_bytes": self.disk_bytes,
+            "warnings": list(self.warnings),
         }
 
 
@@ -112,7 +115,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     else:
         concurrent = concurrent_trials(spec.resources, local_capacity())
     source = resolved.system.open_source(spec.dataset)
-    rows = [*_search_rows(resolved, source, StageStore(home.stages)), *_confirm_rows(resolved)]
+    rows = [*_search_rows(resolved, source, StageStore(home.stages)), *_confirm_rows(resolved, source)]
     core_h = sum(row.core_h for row in rows)
     steps = resolved.configs[resolved.stage].steps
     return Plan(
@@ -127,6 +130,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         saved_core_h=sum(row.saved_core_h for row in rows),
         hours=core_h / min(concurrent, spec.search.trials),
         disk_bytes=sum(row.disk_bytes for row in rows),
+        warnings=tuple(resolved.warnings()),
     )
 
 
@@ -145,22 +149,19 @@ def concurrent_trials(resources: Resources, capacity: Mapping[str, float]) -> in
     Raises:
         UserError: not even one fits.
     """
-    fits = []
+    fits = [resources.concurrent] if resources.concurrent else []
     for key, kind, wanted in (("cpus", "CPU", resources.cpus), ("gpus", "GPU", resources.gpus)):
-        if wanted > capacity.get(kind, 0):
+        there = capacity.get(kind, 0)
+        if wanted > there:
             raise UserError(
-                f"one trial asks for more {kind}s than there are ({capacity.get(kind, 0):g})",
+                f"one trial asks for more {kind}s than there are ({there:g})",
                 key=f"resources.{key}",
                 value=wanted,
                 fix="Lower it, or run on a cluster that has them (`flowsweep submit`).",
             )
         if wanted > 0:
-            fits.append(int(capacity[kind] // wanted))
-    return (
-        min(*fits, resources.concurrent or fits[0])
-        if len(fits) > 1
-        else min(fits[0], resources.concurrent or fits[0])
-    )
+            fits.append(int(there // wanted))
+    return min(fits)
 
 
 def _search_rows(resolved: Resolved, source: Source, store: StageStore) -> list[StageRow]:
@@ -177,11 +178,11 @@ def _search_rows(resolved: Resolved, source: Source, store: StageStore) -> list[
             computed = variants * len(spec.seeds.tune)
             if variants == 1:
                 stored = _count_stored(resolved, stage, source, store, keys)
-        rows.append(_row(resolved, stage, "search", needed, computed - stored, stored))
+        rows.append(_row(resolved, stage, source, "search", needed, computed - stored, stored))
     return rows
 
 
-def _confirm_rows(resolved: Resolved) -> list[StageRow]:
+def _confirm_rows(resolved: Resolved, source: Source) -> list[StageRow]:
     spec = resolved.spec
     top = min(spec.confirm.top, spec.search.trials)
     if top == 0 and not spec.confirm.baselines:
@@ -191,13 +192,15 @@ def _confirm_rows(resolved: Resolved) -> list[StageRow]:
         searched = any(key.split(".", 1)[0] == stage.name for key in resolved.space)
         variants = top if searched or stage is resolved.system.stages[-1] else variants
         count = len(spec.seeds.test)
-        rows.append(_row(resolved, stage, "confirm", max(top, 1) * count, variants * count, 0))
+        rows.append(_row(resolved, stage, source, "confirm", max(top, 1) * count, variants * count, 0))
     return rows
 
 
-def _row(resolved: Resolved, stage: Stage, phase: str, needed: int, computed: int, stored: int) -> StageRow:
+def _row(
+    resolved: Resolved, stage: Stage, source: Source, phase: str, needed: int, computed: int, stored: int
+) -> StageRow:
     config = resolved.configs[stage.name]
-    cost = stage.cost(config)
+    cost = stage.cost(resolved.configs, source)
     core_h = cost.core_s / 3600
     return StageRow(
         stage.name,

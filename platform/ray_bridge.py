@@ -57,7 +57,6 @@ class TrialQueue(_Unpickled, Searcher):
     ):
         super().__init__()
         self._draw, self._desk, self._concurrent, self._stopping = draw, desk, concurrent, stopping
-        self._names: dict[str, str] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True
@@ -70,18 +69,13 @@ class TrialQueue(_Unpickled, Searcher):
         request = self._draw()
         if request is None:
             return Searcher.FINISHED
-        self._names[trial_id] = request["trial"]
         return {"request": dict(request)}
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         """Nothing: the scheduler has already shown it to the desk."""
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        name = self._names.pop(trial_id, None)
-        if error and name:
-            self._desk.end(
-                name, Decision("stop", "failed", "lost", "its worker was lost more often than it is retried")
-            )
+        """Nothing: the scheduler has already told the desk."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal and Optuna's storage are the state."""
@@ -115,3 +109,9 @@ class Marshal(_Unpickled, FIFOScheduler):
             name, result["events"], result["complete"], failure or result.get("failure")
         )
         return TrialScheduler.STOP if decision.action == "stop" else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Ray gave a trial up: its worker could not be started, or was lost more often than it is retried."""
+        cause = str(trial.get_error() or "its worker was lost").strip().splitlines()[-1]
+        reason = f"given up after {trial.num_failures} failures of its worker: {cause}"
+        self._desk.end(trial.config["request"]["trial"], Decision("stop", "failed", "failure", reason))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +14,9 @@ from ..trainables.base import StageConfig, System, load_system
 from ..trainables.config import parse
 from .errors import UserError, UserErrors, nearest
 from .spec import SweepSpec
+
+MOST_CORNERS = 6
+"""Numeric parameters whose ends are combined when looking for settings that cancel each other."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,22 @@ class Resolved:
         Raises:
             UserError: a value breaks a rule of its field.
         """
-        return {name: config.model_dump(mode="json") for name, config in self._amended(params).items()}
+        return {name: config.model_dump(mode="json") for name, config in self.amended(params).items()}
 
-    def _amended(self, params: Mapping[str, Any]) -> dict[str, StageConfig]:
+    def warnings(self) -> list[str]:
+        """Settings that cannot do what they seem to ask, at every corner of the numeric ranges searched."""
+        ends = {key: (p.low, p.high) for key, p in self.space.items() if not isinstance(p, Choice)}
+        corners = [
+            dict(zip(ends, corner, strict=False)) for corner in product(*list(ends.values())[:MOST_CORNERS])
+        ]
+        found: dict[str, None] = {}
+        for params in corners or [{}]:
+            for name, config in self.amended(params).items():
+                found |= dict.fromkeys(f"{name}: {text}" for text in config.warnings())
+        return list(found)
+
+    def amended(self, params: Mapping[str, Any]) -> dict[str, StageConfig]:
+        """The stage configurations with some parameters in place."""
         values = {name: config.model_dump(mode="json") for name, config in self.configs.items()}
         for key, value in params.items():
             stage, name = key.split(".", 1)
@@ -110,7 +127,7 @@ def _space_errors(resolved: Resolved) -> Iterable[UserError]:
         ends = parameter.values if isinstance(parameter, Choice) else (parameter.low, parameter.high)
         for value in ends:
             try:
-                resolved._amended({key: value})
+                resolved.amended({key: value})
             except (UserError, ValidationError) as error:
                 yield UserError(f"reaches {value!r}, which the field refuses: {error}", key=where)
 

@@ -32,6 +32,10 @@ class StageConfig(FrozenConfig):
     steps: int = Field(gt=0)
     """Gradient updates of this stage."""
 
+    def warnings(self) -> list[str]:
+        """Settings that are allowed but cannot do what they seem to ask; shown by the plan."""
+        return []
+
 
 C = TypeVar("C", bound=StageConfig)
 
@@ -160,8 +164,8 @@ class Stage(ABC, Generic[C]):
         """A learner rebuilt from stored outputs, to evaluate or export; it cannot advance."""
 
     @abstractmethod
-    def cost(self, config: C) -> Cost:
-        """What one lane of this stage takes."""
+    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
+        """What one lane of this stage takes, given the configurations of all stages and what is learnt from."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
-from ..base import Cost, Lane, Learner, Snapshot, Source, Stage
+from ..base import Cost, Lane, Learner, Snapshot, Source, Stage, StageConfig
 from ..data.dataset import FlatDataset
 from .config import PoolsConfig, PretrainConfig, RefineConfig
-from .cost import pools_cost, pretrain_cost, refine_cost
+from .cost import FidecConfigs, pools_cost, pretrain_cost, refine_cost
 
 EVALUATION = {
     "success_rate": "share of evaluation episodes that reached success",
@@ -44,8 +44,8 @@ class Pretrain(Stage[PretrainConfig]):
         policy = BasePolicy(flow_from(outputs, device))
         return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
 
-    def cost(self, config: PretrainConfig) -> Cost:
-        return pretrain_cost(config)
+    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
+        return pretrain_cost(FidecConfigs.of(configs), cast(FlatDataset, source).info)
 
 
 class PoolsStage(Stage[PoolsConfig]):
@@ -80,8 +80,8 @@ class PoolsStage(Stage[PoolsConfig]):
         policy = BasePolicy(flow_from(upstream(lanes, "pretrain"), device))
         return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
 
-    def cost(self, config: PoolsConfig) -> Cost:
-        return pools_cost(config)
+    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
+        return pools_cost(FidecConfigs.of(configs), cast(FlatDataset, source).info)
 
 
 class Refine(Stage[RefineConfig]):
@@ -118,5 +118,5 @@ class Refine(Stage[RefineConfig]):
         policy = stored_policy(outputs, device)
         return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
 
-    def cost(self, config: RefineConfig) -> Cost:
-        return refine_cost(config)
+    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
+        return refine_cost(FidecConfigs.of(configs), cast(FlatDataset, source).info)

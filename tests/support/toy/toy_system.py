@@ -5,6 +5,7 @@
 
 import hashlib
 import time
+from typing import ClassVar
 
 import torch
 from flowsweep.search_spaces.parameters import Real
@@ -96,7 +97,7 @@ class ToyLearner(Learner):
 
 
 class ToyStage(Stage):
-    metrics = {"loss": "squared distance from the origin", "return": "one minus the distance from (2, 1)"}
+    metrics: ClassVar = {"loss": "squared distance from the origin", "return": "one minus the distance from (2, 1)"}
 
     def __init__(self, name, config_type):
         self.name, self.config_type = name, config_type
@@ -107,8 +108,8 @@ class ToyStage(Stage):
     def finished(self, lanes, outputs, source, device):
         return ToyLearner(lanes, outputs)
 
-    def cost(self, config):
-        return Cost(core_s=0.001 * config.steps, disk_bytes=100)
+    def cost(self, configs, source):
+        return Cost(core_s=0.001 * configs[self.name].steps, disk_bytes=100)
 
 
 SYSTEM = System(

@@ -12,8 +12,9 @@ from flowsweep.trainables.fidec.source import checked
 
 def test_planning_a_sweep_does_not_load_torch():
     code = (
-        "import sys; from flowsweep.trainables.fidec import SYSTEM;"
-        "[SYSTEM.stage(name).cost(config) for preset in SYSTEM.presets.values() for name, config in preset().items()];"
+        "import sys; from types import SimpleNamespace; from flowsweep.trainables.fidec import SYSTEM;"
+        "data = SimpleNamespace(info=SimpleNamespace(transitions=9, episodes=1, observation_dim=3, action_dim=2));"
+        "[stage.cost(preset(), data) for preset in SYSTEM.presets.values() for stage in SYSTEM.stages];"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -67,11 +68,14 @@ def test_pools_are_shared_by_what_shapes_them_only():
     assert key() != key(fisher_time=0.8)
 
 
-def test_cost_grows_with_work():
-    refine = SYSTEM.stage("refine")
-    pooled, fresh = (refine.cost(RefineConfig(base_actions=kind)).core_s for kind in ("pool", "fresh"))
-    assert fresh > 4 * pooled
-    assert refine.cost(RefineConfig(steps=10)).core_s < pooled / 1000
+def test_cost_grows_with_work(dataset):
+    def core_s(stage, **changes):
+        configs = {**SYSTEM.presets["default"](), **changes}
+        return SYSTEM.stage(stage).cost(configs, dataset).core_s
+
+    assert core_s("refine", refine=RefineConfig(base_actions="fresh")) > 4 * core_s("refine")
+    assert core_s("refine", refine=RefineConfig(steps=10)) < core_s("refine") / 1000
+    assert core_s("pools", pools=PoolsConfig(base_actions=16)) == pytest.approx(168 / 88 * core_s("pools"))
 
 
 def test_a_dataset_without_actions_is_refused(dataset):

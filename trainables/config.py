@@ -61,7 +61,9 @@ def _written_path(item: Mapping[str, Any], values: Any) -> tuple:
     node: Any = values
     for position, part in enumerate(item["loc"]):
         last = position == len(item["loc"]) - 1
-        if (isinstance(node, Mapping) and part in node) or (isinstance(node, list | tuple) and isinstance(part, int)):
+        if (isinstance(node, Mapping) and part in node) or (
+            isinstance(node, list | tuple) and isinstance(part, int)
+        ):
             node = node[part]
         elif not (last and item["type"] == "missing"):
             continue

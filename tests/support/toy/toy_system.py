@@ -51,8 +51,12 @@ class ToyLearner(Learner):
         self.lanes = lanes
         self.config = lanes[0].config
         self.generators = [torch.Generator().manual_seed(lane.seed) for lane in lanes]
-        self.x = torch.stack([lane.upstream["base"].tensors["x"] if "base" in lane.upstream else torch.zeros(2)
-                              for lane in lanes])
+        self.x = torch.stack(
+            [
+                lane.upstream["base"].tensors["x"] if "base" in lane.upstream else torch.zeros(2)
+                for lane in lanes
+            ]
+        )
         if finished:
             self.x = torch.stack([snapshot.tensors["x"] for snapshot in finished])
 
@@ -78,7 +82,9 @@ class ToyLearner(Learner):
         scores = []
         for place, seed in zip(self.x, seeds, strict=True):
             draw = torch.Generator().manual_seed(seed + 10_000)
-            values = (1 - (place - torch.tensor([2.0, 1.0])).norm() + 0.01 * torch.randn(episodes, generator=draw))
+            values = (
+                1 - (place - torch.tensor([2.0, 1.0])).norm() + 0.01 * torch.randn(episodes, generator=draw)
+            )
             scores.append(Score({"return": float(values.mean())}, {"return": values.tolist()}))
         return scores
 
@@ -97,7 +103,10 @@ class ToyLearner(Learner):
 
 
 class ToyStage(Stage):
-    metrics: ClassVar = {"loss": "squared distance from the origin", "return": "one minus the distance from (2, 1)"}
+    metrics: ClassVar = {
+        "loss": "squared distance from the origin",
+        "return": "one minus the distance from (2, 1)",
+    }
 
     def __init__(self, name, config_type):
         self.name, self.config_type = name, config_type
@@ -120,4 +129,6 @@ SYSTEM = System(
     open_source=open_source,
     presets={"default": lambda: {"base": BaseConfig(), "tune": TuneConfig()}},
 )
-SPACES = {"default": {"tune.rate": Real(low=0.01, high=1.0, log=True), "tune.offset": Real(low=-4.0, high=4.0)}}
+SPACES = {
+    "default": {"tune.rate": Real(low=0.01, high=1.0, log=True), "tune.offset": Real(low=-4.0, high=4.0)}
+}

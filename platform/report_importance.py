@@ -10,7 +10,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 
@@ -50,13 +49,15 @@ def parameter_importance(
     ]
     if len(usable) < FEWEST_TRIALS or len(space) < 2 or len({trial.value for trial in usable}) < 2:
         return None
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # loads scikit-learn
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=StudyDirection[direction.upper()])
     study.add_trials(usable)
     evaluator = PedAnovaImportanceEvaluator()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        shares = get_param_importances(study, evaluator=evaluator)
     if not shares or not all(math.isfinite(share) for share in shares.values()) or not sum(shares.values()):
         return None
     return Importance(shares, "PED-ANOVA (Optuna)")

@@ -161,11 +161,11 @@ def test_an_unknown_sweep_or_trial_is_named_with_the_nearest(finished):
 
 
 SLOW = {
-    "stages": {"tune": {"steps": 300, "pause_s": 0.02}},
-    "search": {"trials": 3},
+    "stages": {"tune": {"steps": 150, "pause_s": 0.02}},
+    "search": {"trials": 2},
     "stop": {"rule": "none"},
     "seeds": {"tune": [0], "test": [10]},
-    "evaluation": {"episodes": 2, "every_steps": 100},
+    "evaluation": {"episodes": 2, "every_steps": 50},
     "confirm": {"top": 1, "episodes": 2},
 }
 
@@ -197,7 +197,7 @@ def objectives(home: Home, name: str) -> dict[str, float]:
 def test_a_sweep_stopped_by_ctrl_c_is_resumed_to_the_same_result(home, toy_sweep_values, signals):
     name = f"stopped-{signals}"
     file = sweep_file(home, toy_sweep_values, name=name, **SLOW)
-    code, output = interrupted(home, file, "step 100/300", signals)
+    code, output = interrupted(home, file, "step 50/150", signals)
     assert code == 130
     assert f"flowsweep resume {name}" in output
     assert facts(home, name, "sweep_ended")[-1].data["status"] == "interrupted"
@@ -205,7 +205,7 @@ def test_a_sweep_stopped_by_ctrl_c_is_resumed_to_the_same_result(home, toy_sweep
 
     resumed = flowsweep(home, "resume", name)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert set(objectives(home, name)) == {"t0000", "t0001", "t0002", *objectives(home, name)}
+    assert set(objectives(home, name)) >= {"t0000", "t0001"}
     scored = Counter(
         (f.trial, f.data["step"]) for f in facts(home, name, "evaluated") if f.data["stage"] == "tune"
     )

@@ -1,45 +1,19 @@
-"""The dataset and the pools on the device, and batches gathered from them.
+"""The pools on the device, beside the dataset's columns, and batches gathered from them.
 
 Legend: P lanes, B batch, N transitions, S states, M base actions per state, K scores, O observation, A action.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from ..base import Snapshot
-from ..data.dataset import FlatDataset
+from ..data.columns import Columns, gather, on_device
 from .fisher import Fisher
 
-
-def on_device(array: np.ndarray, device: str | torch.device) -> torch.Tensor:
-    """The array as a tensor; on CPU the same memory, mapped file or not. It must never be written to."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array).to(device)
-
-
-def gather(column: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Rows of a column [N, ...] for indices [P, B]; [P, B, ...]."""
-    return column.index_select(0, index.flatten()).view(*index.shape, *column.shape[1:])
-
-
-class Columns:
-    """A dataset's columns, put on the device once and shared by all lanes."""
-
-    def __init__(self, dataset: FlatDataset, device: str | torch.device):
-        self.states = on_device(dataset.states, device)
-        self.rows = on_device(dataset.rows, device)
-        self.actions = on_device(dataset.actions, device)
-        self.rewards = on_device(dataset.rewards, device)
-        self.masks = on_device(dataset.masks, device)
-
-    def __len__(self) -> int:
-        return self.rows.shape[0]
+__all__ = ["Columns", "Pools", "gather", "on_device"]
 
 
 class Pools:

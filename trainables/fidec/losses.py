@@ -18,6 +18,7 @@ from typing import Literal
 
 import torch
 
+from ..critics import critic_values
 from ..nets import MLP, Params, detached
 from .fisher import Fisher, Metric
 from .flow import velocity_of
@@ -103,11 +104,6 @@ class RefineBatch:
     next_base: torch.Tensor
     fisher: Fisher
     next_fisher: Fisher
-
-
-def critic_values(network: MLP, critics: Params, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    """Q of every critic; [P, E, B]."""
-    return network(critics, torch.cat([states, actions], -1)).squeeze(-1)
 
 
 def td_loss(

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from ..base import Lane, Snapshot
+from ..data.columns import Columns, gather, observation_scale, on_device
 from ..data.dataset import FlatDataset
 from ..nets import Params, trainable
 from ..optimizers import PopulationAdam, clip_factor, gradient_norm, scaled
 from ..population import MetricMeans, lane_values, prefixed, restore, shared_config, under
 from ..streams import Streams
-from .columns import Columns, gather, on_device
 from .config import PretrainConfig
 from .flow import Flow, Solver, velocity_network
 from .learner import FidecLearner, flow_tensors
@@ -37,7 +37,7 @@ class PretrainLearner(FidecLearner):
         info = source.info
         self.network = velocity_network(info.observation_dim, info.action_dim, config.hidden)
         init = Streams(self.seeds, "pretrain/init").generators
-        mean, std = _observation_scale(source, config.normalize_observations)
+        mean, std = observation_scale(source, config.normalize_observations)
         self.params = trainable(self.network.init(init), device)
         self.flow = Flow(
             network=self.network,
@@ -123,12 +123,3 @@ class PretrainLearner(FidecLearner):
             Snapshot(flow_tensors(self.flow, lane), {"flow": self.flow.settings()})
             for lane in range(len(self.lanes))
         ]
-
-
-def _observation_scale(source: FlatDataset, normalize: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [O] over all states; a constant entry keeps its scale."""
-    if not normalize:
-        return np.zeros(source.states.shape[1], np.float32), np.ones(source.states.shape[1], np.float32)
-    std = source.states.std(0, dtype=np.float64)
-    mean = source.states.mean(0, dtype=np.float64)
-    return mean.astype(np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)

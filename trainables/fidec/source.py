@@ -1,4 +1,4 @@
-"""Opening a dataset for FiDec, and refusing what it cannot learn from."""
+"""Opening a dataset for a system that imitates and improves, and refusing what it cannot learn from."""
 
 from __future__ import annotations
 

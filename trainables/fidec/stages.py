@@ -45,7 +45,7 @@ class Pretrain(Stage[PretrainConfig]):
         return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
 
     def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
-        return pretrain_cost(FidecConfigs.of(configs), cast(FlatDataset, source).info)
+        return pretrain_cost(cast(PretrainConfig, configs["pretrain"]), cast(FlatDataset, source).info)
 
 
 class PoolsStage(Stage[PoolsConfig]):

@@ -1,0 +1,227 @@
+"""What learners on offline datasets share: scoring, finished learners, and named networks with their optimisers.
+
+Legend: P lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from .base import Lane, Learner, Score, Snapshot
+from .data.dataset import FlatDataset
+from .envs.policy import Policy
+from .errors import UserError
+from .nets import MLP, Params, trainable
+from .optimizers import PopulationAdam
+from .population import MetricMeans, prefixed, restore, under
+from .streams import Streams
+
+
+def upstream(lanes: Sequence[Lane], stage: str) -> list[Snapshot]:
+    """The outputs of an earlier stage, one per lane."""
+    return [lane.upstream[stage] for lane in lanes]
+
+
+def standard_normal(generators: Sequence[torch.Generator], *size: int) -> torch.Tensor:
+    """[P, *size] standard normal, lane i from ``generators[i]``."""
+    return torch.stack([torch.randn(size, generator=g, device=g.device) for g in generators])
+
+
+class OfflineLearner(Learner):
+    """P lanes of one stage that learns from a dataset and is scored in the environment it names.
+
+    Args:
+        lanes: configuration, seed and upstream outputs of every lane.
+        source: the dataset.
+        device: where to compute.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], source: FlatDataset, device: str):
+        self.lanes, self.source, self.device = list(lanes), source, device
+        self.seeds = [lane.seed for lane in lanes]
+        self.step = 0
+
+    def policy(self) -> Policy:
+        """The P policies as they are now."""
+        raise NotImplementedError
+
+    def evaluate(self, seeds: Sequence[int], episodes: int) -> list[Score]:
+        """Score the policies in the environment the dataset names, one seed per lane.
+
+        Raises:
+            UserError: the dataset names no environment.
+        """
+        info = self.source.info
+        if info.evaluation is None:
+            raise UserError(
+                "names no environment to evaluate in",
+                key="dataset",
+                value=info.name,
+                fix="Give the dataset an evaluation spec when importing it, or choose a training metric as objective.",
+            )
+        from .envs.evaluate import evaluate  # imports simulators
+
+        return evaluate(
+            self.policy(),
+            info.evaluation,
+            seeds,
+            episodes,
+            device=self.device,
+            ref_min_score=info.ref_min_score,
+            ref_max_score=info.ref_max_score,
+            step=self.step,
+        )
+
+    def illustrate(self, folder: Path, seeds: Sequence[int]) -> list[Path]:
+        """A video, stills and, in mazes, the ways of lane 0's first evaluation episodes, as far as they can be made."""
+        info = self.source.info
+        if info.evaluation is None:
+            return []
+        from .envs.media import record_episode  # imports simulators
+
+        return list(record_episode(self.policy(), info.evaluation, seeds, folder, device=self.device).paths)
+
+
+class FinishedLearner(OfflineLearner):
+    """P lanes rebuilt from stored outputs, to score or export. They hold no optimiser and cannot advance.
+
+    Args:
+        lanes, source, device: as for any learner.
+        outputs: [P] what the stage stored.
+        policy: the policies these outputs stand for.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        outputs: Sequence[Snapshot],
+        source: FlatDataset,
+        device: str,
+        policy: Policy,
+    ):
+        super().__init__(lanes, source, device)
+        self.step = lanes[0].config.steps
+        self._outputs, self._policy = list(outputs), policy
+
+    def policy(self) -> Policy:
+        """The P policies."""
+        return self._policy
+
+    def outputs(self) -> list[Snapshot]:
+        """The outputs it was built from."""
+        return self._outputs
+
+    def advance(self, steps: int) -> dict[str, list[float]]:
+        """Refused: a mistake of the calling program."""
+        raise RuntimeError("a learner rebuilt from outputs holds no optimiser and cannot advance")
+
+    def state(self) -> Snapshot:
+        """Refused, as :meth:`advance`."""
+        raise RuntimeError("a learner rebuilt from outputs has no state to continue from")
+
+    def load_state(self, snapshot: Snapshot) -> None:
+        """Refused, as :meth:`advance`."""
+        raise RuntimeError("a learner rebuilt from outputs cannot continue from a state")
+
+
+class ModularLearner(OfflineLearner):
+    """P lanes of several networks, each with its own optimiser, some with a slowly following copy.
+
+    A subclass calls :meth:`start_networks` and writes :meth:`update`.
+    """
+
+    params: dict[str, Params]
+    """By network."""
+    targets: dict[str, Params]
+    """Slowly following copies, by network."""
+    optimizers: dict[str, PopulationAdam]
+    streams: Streams
+
+    def start_networks(
+        self,
+        stage: str,
+        networks: Mapping[str, MLP],
+        learning_rates: Mapping[str, str],
+        followed: Sequence[str],
+    ) -> None:
+        """Fresh networks, optimisers and random streams.
+
+        Args:
+            stage: names the random streams.
+            networks: by name.
+            learning_rates: network to the configuration's field that holds its learning rate.
+            followed: networks that have a slowly following copy.
+        """
+        init = Streams(self.seeds, f"{stage}/init").generators
+        self.params = {name: trainable(network.init(init), self.device) for name, network in networks.items()}
+        self.targets = {
+            name: {key: value.detach().clone() for key, value in self.params[name].items()}
+            for name in followed
+        }
+        self.optimizers = {
+            name: PopulationAdam(params, [getattr(lane.config, learning_rates[name]) for lane in self.lanes])
+            for name, params in self.params.items()
+        }
+        self.streams = Streams(self.seeds, f"{stage}/batches", self.device)
+
+    def update(self) -> Mapping[str, torch.Tensor]:
+        """One update of the networks; metrics [P] by name, the same names every time."""
+        raise NotImplementedError
+
+    def advance(self, steps: int) -> dict[str, list[float]]:
+        """Run ``steps`` updates; one mean per lane and metric."""
+        means = MetricMeans()
+        for _ in range(steps):
+            means.add(self.update())
+            self.step += 1
+        return means.read(self.step)
+
+    def descend(self, losses: Mapping[str, torch.Tensor]) -> None:
+        """One optimiser step of every network named, all gradients taken before the first of them.
+
+        Args:
+            losses: network to its loss [P]; lanes share no parameter, so the gradient of the sum is each lane's own.
+        """
+        gradients = {
+            name: torch.autograd.grad(loss.sum(), list(self.params[name].values()))
+            for name, loss in losses.items()
+        }
+        for name, values in gradients.items():
+            self.optimizers[name].step(dict(zip(self.params[name], values, strict=True)))
+
+    def state(self) -> Snapshot:
+        """Parameters, copies, optimisers, random streams, counters."""
+        tensors: Params = {"streams": self.streams.state()}
+        for name, params in self.targets.items():
+            tensors.update(prefixed(params, f"target.{name}"))
+        for name, params in self.params.items():
+            tensors.update(prefixed(params, name))
+            tensors.update(prefixed(self.optimizers[name].tensors(), f"adam.{name}"))
+        meta = {
+            "step": self.step,
+            "adam_steps": {name: optimizer.steps for name, optimizer in self.optimizers.items()},
+        }
+        return Snapshot({name: value.clone() for name, value in tensors.items()}, meta)
+
+    def load_state(self, snapshot: Snapshot) -> None:
+        """Continue from :meth:`state`."""
+        for name, params in self.targets.items():
+            restore(params, snapshot.tensors, f"target.{name}")
+        for name, params in self.params.items():
+            restore(params, snapshot.tensors, name)
+            self.optimizers[name].load_tensors(
+                under(snapshot.tensors, f"adam.{name}"), snapshot.meta["adam_steps"][name]
+            )
+        self.streams.load_state(snapshot.tensors["streams"])
+        self.step = snapshot.meta["step"]
+
+    def lane_tensors(self, lane: int, *names: str) -> Params:
+        """One lane's networks as named tensors without the lane axis."""
+        return {
+            key: value[lane].clone()
+            for name in names
+            for key, value in prefixed(self.params[name], name).items()
+        }

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -72,7 +73,7 @@ def run_sweep(
     """
     paths = home.sweep(plan.spec.name)
     _claim_name(paths, resume)
-    with _ray(address) as capacity, _open(paths) as journal, _stop_on_signal(paths) as stopping:
+    with _ray(address) as capacity, _open(paths) as journal, _stop_on_signal(paths, watch) as stopping:
         concurrent = concurrent_trials(plan.spec.resources, capacity)
         before = list(read(paths.journal))
         _write_spec(paths, plan)
@@ -203,7 +204,7 @@ def _ray(address: str | None) -> Iterator[dict[str, float]]:
 
 
 @contextlib.contextmanager
-def _stop_on_signal(paths: SweepPaths) -> Iterator[threading.Event]:
+def _stop_on_signal(paths: SweepPaths, watch: Callable[[Fact], None]) -> Iterator[threading.Event]:
     """First Ctrl-C or SIGTERM: every trial stores its state and leaves. Second: leave at once."""
     stopping = threading.Event()
 
@@ -212,6 +213,7 @@ def _stop_on_signal(paths: SweepPaths) -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stopping.set()
         paths.stop_request.touch()
+        watch(Fact(-1, time.time(), "stopping"))
 
     if threading.current_thread() is not threading.main_thread():
         yield stopping

@@ -156,6 +156,8 @@ class LiveView:
 
     def __call__(self, fact: Fact) -> None:
         self.board.take(fact)
+        if fact.kind == "stopping":
+            self.console.print("Stopping: trials store their state and leave. Ctrl-C again leaves at once.")
         if not self._live and not self.quiet and (line := spoken(fact, self.board)):
             self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 

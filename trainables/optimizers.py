@@ -7,6 +7,7 @@ rates, the fused kernel runs once per lane on views.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch.optim.adam import adam
@@ -97,3 +98,22 @@ def scaled(gradients: Mapping[str, torch.Tensor], factor: torch.Tensor) -> Param
 def clip_factor(norm: torch.Tensor, limit: float) -> torch.Tensor:
     """[P] factor that brings a norm down to ``limit`` where it is above."""
     return (limit / norm.clamp_min(limit)).detach()
+
+
+def clipped(
+    gradients: Mapping[str, Params], limit: float, kind: Literal["module", "global", "none"]
+) -> dict[str, Params]:
+    """Gradients no longer than ``limit``, lane by lane.
+
+    Args:
+        gradients: [P, ...] by module and name; scaled in place.
+        limit: largest norm.
+        kind: limit every module's norm, that of all modules together, or none.
+    """
+    if kind == "none":
+        return dict(gradients)
+    norms = {module: gradient_norm(gradient) for module, gradient in gradients.items()}
+    if kind == "global":
+        total: torch.Tensor = torch.stack(list(norms.values())).square().sum(0).sqrt()
+        norms = dict.fromkeys(norms, total)
+    return {module: scaled(gradients[module], clip_factor(norm, limit)) for module, norm in norms.items()}

@@ -26,7 +26,18 @@ class _Checked(StageConfig):
         return self
 
 
-class PretrainConfig(_Checked):
+class FlowFields(_Checked):
+    """How a flow samples, and on what scale it reads states."""
+
+    solver: Literal["midpoint", "euler"] = "midpoint"
+    """How the flow is integrated when it samples; midpoint evaluates the network twice per step."""
+    flow_steps: int = Field(default=5, ge=1, le=1000)
+    """Integration steps per sample; 5 midpoint steps cost as much as 10 Euler steps."""
+    normalize_observations: bool = True
+    """Scale every observation entry to zero mean and unit variance over the dataset."""
+
+
+class PretrainConfig(FlowFields):
     """Flow matching: the behaviour policy every refinement starts from."""
 
     steps: int = Field(default=20_000, gt=0)
@@ -37,12 +48,6 @@ class PretrainConfig(_Checked):
     """Adam's step size for the velocity network."""
     hidden: Widths = _widths()
     """Widths of the velocity network's hidden layers."""
-    solver: Literal["midpoint", "euler"] = "midpoint"
-    """How the flow is integrated when it samples; midpoint evaluates the network twice per step."""
-    flow_steps: int = Field(default=5, ge=1, le=1000)
-    """Integration steps per sample; 5 midpoint steps cost as much as 10 Euler steps."""
-    normalize_observations: bool = True
-    """Scale every observation entry to zero mean and unit variance over the dataset."""
     validation_share: float = Field(default=0.05, ge=0, lt=1)
     """Share of episodes held out to measure the validation loss; 0 trains on everything."""
     gradient_clip: Literal["module", "none"] = "module"
@@ -51,13 +56,9 @@ class PretrainConfig(_Checked):
     """The limit, where there is one."""
 
 
-class PoolsConfig(_Checked):
-    """What every refinement of one flow can share: base actions and Fisher geometry of every state."""
+class FisherFields(_Checked):
+    """How Fisher matrices are estimated from samples of the flow."""
 
-    steps: int = Field(default=64, gt=0, le=65_536)
-    """Chunks the pass over all states is divided into; the result does not depend on it."""
-    base_actions: int = Field(default=8, ge=1, le=256)
-    """Actions sampled from the flow and kept per state."""
     fisher_scope: Literal["state", "local", "identity"] = "state"
     """One Fisher matrix per state (mean over samples), the rank-one matrix at each base action, or none at all
     (the identity, which is DeFlow's penalty)."""
@@ -74,11 +75,6 @@ class PoolsConfig(_Checked):
     clip_for_fisher: bool = False
     """Clip samples to the action box before reading scores, as the public code does; puts atoms on the box."""
 
-    @property
-    def samples(self) -> int:
-        """Flow samples drawn per state."""
-        return max(self.base_actions, 1 if self.fisher_scope == "identity" else self.fisher_samples)
-
     @model_validator(mode="after")
     def _times(self) -> Self:
         if self.fisher_time_width >= self.fisher_time:
@@ -88,11 +84,23 @@ class PoolsConfig(_Checked):
         return self
 
 
-class RefineConfig(_Checked):
-    """Critics, a residual on the base actions, and a dual variable that holds it within the KL radius."""
+class PoolsConfig(FisherFields):
+    """What every refinement of one flow can share: base actions and Fisher geometry of every state."""
 
-    steps: int = Field(default=20_000, gt=0)
-    """Gradient updates of critics, residual and dual."""
+    steps: int = Field(default=64, gt=0, le=65_536)
+    """Chunks the pass over all states is divided into; the result does not depend on it."""
+    base_actions: int = Field(default=8, ge=1, le=256)
+    """Actions sampled from the flow and kept per state."""
+
+    @property
+    def samples(self) -> int:
+        """Flow samples drawn per state."""
+        return max(self.base_actions, 1 if self.fisher_scope == "identity" else self.fisher_samples)
+
+
+class RefinementFields(_Checked):
+    """What critics and residual learn, what holds the residual, and how the result acts."""
+
     batch_size: int = Field(default=256, ge=1, le=65_536)
     """Transitions per update, drawn uniformly with replacement."""
     hidden: Widths = _widths()
@@ -108,10 +116,6 @@ class RefineConfig(_Checked):
     """Start the residual at zero, so that step 0 is exactly the base policy."""
     discount: float = lane_field(0.99, ge=0, lt=1)
     """Discount of future reward."""
-    critic_learning_rate: float = lane_field(3e-4, gt=0, le=1)
-    """Adam's step size for the critics."""
-    residual_learning_rate: float = lane_field(3e-4, gt=0, le=1)
-    """Adam's step size for the residual."""
     target_rate: float = lane_field(0.005, gt=0, le=1)
     """Share of the way the target critics follow the critics per update."""
     critic_members: int = Field(default=2, ge=1, le=64)
@@ -126,12 +130,6 @@ class RefineConfig(_Checked):
     state's displacement back onto the radius."""
     alpha_init: float = lane_field(10.0, gt=0, le=1e6)
     """The multiplier at step 0."""
-    dual_learning_rate: float = lane_field(1e-2, gt=0, le=1)
-    """Adam's step size for log alpha: alpha can change by this share per update."""
-    log_alpha_min: float = lane_field(-10.0, ge=-50, le=50)
-    """Lower bound of log alpha; keeps a slack constraint from winding up."""
-    log_alpha_max: float = lane_field(10.0, ge=-50, le=50)
-    """Upper bound of log alpha."""
     damping: Literal["relative", "absolute"] = "relative"
     """Whether `damping_value` counts in mean eigenvalues of the state's Fisher matrix or as it stands."""
     damping_value: float = lane_field(1e-2, ge=0, le=1e3)
@@ -139,13 +137,48 @@ class RefineConfig(_Checked):
     normalization: Literal["per_state_trace", "none"] = "per_state_trace"
     """Divide the Fisher matrix by its mean eigenvalue, state by state; or keep it, with the half of the
     second-order KL, so that the radius is in nats."""
-    base_actions: Literal["pool", "fresh"] = "pool"
-    """Take base actions and Fisher geometry from the pools, or draw both anew from the frozen flow in every
-    update, as the public code does."""
     gradient_clip: Literal["module", "global", "none"] = "module"
     """Limit the gradient norm of each network, of all together, or of none."""
     gradient_norm: float = Field(default=5.0, gt=0)
     """The limit, where there is one."""
+
+    test_policy: Literal["plain", "best_of_n", "iterated"] = "plain"
+    """How the result acts: refine one base action; refine the best of `test_samples` base actions by mean Q; or
+    refine `test_iterations` times over and take the best action met on the way, by mean Q."""
+    test_samples: int = Field(default=10, ge=1, le=1024)
+    """Base actions `best_of_n` chooses from."""
+    test_iterations: int = Field(default=5, ge=1, le=100)
+    """Times `iterated` refines an action."""
+
+    def warnings(self) -> list[str]:
+        """Settings that are allowed but cannot do what they seem to ask."""
+        reach = math.sqrt(self.kl_radius)
+        if self.residual_form == "tanh" and self.residual_scale < reach:
+            return [
+                f"residual_scale {self.residual_scale:g} with the tanh form is below sqrt(kl_radius) = {reach:.3g}: "
+                "an isotropic displacement never reaches the radius, so kl_radius has no effect"
+            ]
+        return []
+
+
+class RefineConfig(RefinementFields):
+    """Critics, a residual on the base actions, and a dual variable that holds it within the KL radius."""
+
+    steps: int = Field(default=20_000, gt=0)
+    """Gradient updates of critics, residual and dual."""
+    critic_learning_rate: float = lane_field(3e-4, gt=0, le=1)
+    """Adam's step size for the critics."""
+    residual_learning_rate: float = lane_field(3e-4, gt=0, le=1)
+    """Adam's step size for the residual."""
+    dual_learning_rate: float = lane_field(1e-2, gt=0, le=1)
+    """Adam's step size for log alpha: alpha can change by this share per update."""
+    log_alpha_min: float = lane_field(-10.0, ge=-50, le=50)
+    """Lower bound of log alpha; keeps a slack constraint from winding up."""
+    log_alpha_max: float = lane_field(10.0, ge=-50, le=50)
+    """Upper bound of log alpha."""
+    base_actions: Literal["pool", "fresh"] = "pool"
+    """Take base actions and Fisher geometry from the pools, or draw both anew from the frozen flow in every
+    update, as the public code does."""
 
     @model_validator(mode="after")
     def _alpha_bounds(self) -> Self:
@@ -160,13 +193,3 @@ class RefineConfig(_Checked):
                 f"alpha_init {self.alpha_init:g} must lie between exp(log_alpha_min) and exp(log_alpha_max)"
             )
         return self
-
-    def warnings(self) -> list[str]:
-        """Settings that are allowed but cannot do what they seem to ask."""
-        reach = math.sqrt(self.kl_radius)
-        if self.residual_form == "tanh" and self.residual_scale < reach:
-            return [
-                f"residual_scale {self.residual_scale:g} with the tanh form is below sqrt(kl_radius) = {reach:.3g}: "
-                "an isotropic displacement never reaches the radius, so kl_radius has no effect"
-            ]
-        return []

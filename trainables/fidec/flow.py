@@ -35,9 +35,11 @@ class Solver:
         return self.steps * (2 if self.method == "midpoint" else 1)
 
 
-def velocity_network(observation_dim: int, action_dim: int, hidden: tuple[int, ...]) -> MLP:
+def velocity_network(
+    observation_dim: int, action_dim: int, hidden: tuple[int, ...], *, tanh_gelu: bool = False
+) -> MLP:
     """The network v(s, x, t); time enters as one plain number."""
-    return MLP(observation_dim + action_dim + 1, action_dim, hidden)
+    return MLP(observation_dim + action_dim + 1, action_dim, hidden, tanh_gelu=tanh_gelu)
 
 
 def velocity_of(network: MLP, params: Params) -> Velocity:

@@ -19,13 +19,13 @@ __all__ = ["FidecLearner", "FinishedLearner", "flow_from", "flow_tensors", "upst
 FidecLearner = OfflineLearner
 
 
-def flow_from(snapshots: Sequence[Snapshot], device: str) -> Flow:
+def flow_from(snapshots: Sequence[Snapshot], device: str, *, tanh_gelu: bool = False) -> Flow:
     """The frozen flow of every lane, from outputs of the pretrain stage (or of a later one, which repeat it)."""
     settings = snapshots[0].meta["flow"]
     scale = stacked(snapshots, "observation", device)
     return Flow(
         network=velocity_network(
-            settings["observation_dim"], settings["action_dim"], tuple(settings["hidden"])
+            settings["observation_dim"], settings["action_dim"], tuple(settings["hidden"]), tanh_gelu=tanh_gelu
         ),
         params=stacked(snapshots, "flow", device),
         mean=scale["mean"].unsqueeze(1),

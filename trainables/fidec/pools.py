@@ -30,7 +30,7 @@ class PoolsLearner(FidecLearner):
     def __init__(self, lanes: Sequence[Lane[PoolsConfig]], source: FlatDataset, device: str):
         super().__init__(lanes, source, device)
         self.config = shared_config(lanes)
-        self.settings = FisherSettings.of(self.config)
+        self.settings = FisherSettings.of_pools(self.config)
         self.flow = flow_from(upstream(lanes, "pretrain"), device)
         self.states = on_device(source.states, device)
         self.blocks = -(-len(self.states) // BLOCK)

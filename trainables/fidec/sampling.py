@@ -10,14 +10,15 @@ from typing import Literal
 
 import torch
 
-from .config import PoolsConfig
+from ..streams import Streams
+from .config import FisherFields, PoolsConfig
 from .fisher import Fisher, fisher_times, outer_mean, scores_of_samples
 from .flow import Flow
 
 
 @dataclass(frozen=True)
 class FisherSettings:
-    """How Fisher matrices are estimated; the fields are those of :class:`PoolsConfig`."""
+    """How Fisher matrices are estimated; the fields are those of :class:`FisherFields`, plus samples per draw."""
 
     scope: Literal["state", "local", "identity"]
     estimator: Literal["gaussian", "velocity"]
@@ -29,8 +30,18 @@ class FisherSettings:
     samples: int
 
     @classmethod
-    def of(cls, config: PoolsConfig, samples: int | None = None) -> FisherSettings:
-        """The settings of a pools stage, drawing ``samples`` per state (by default as many as it stores)."""
+    def of_pools(cls, config: PoolsConfig) -> FisherSettings:
+        """Drawing as many samples per state as the pools keep."""
+        return cls.of(config, config.samples)
+
+    @classmethod
+    def of_one_action(cls, config: FisherFields) -> FisherSettings:
+        """Drawing what one base action and its Fisher matrix need."""
+        return cls.of(config, config.fisher_samples if config.fisher_scope == "state" else 1)
+
+    @classmethod
+    def of(cls, config: FisherFields, samples: int) -> FisherSettings:
+        """The settings of a configuration, drawing ``samples`` per state."""
         fisher_samples = 1 if config.fisher_scope == "identity" else config.fisher_samples
         return cls(
             scope=config.fisher_scope,
@@ -40,7 +51,7 @@ class FisherSettings:
             width=config.fisher_time_width,
             fisher_samples=fisher_samples,
             clip=config.clip_for_fisher,
-            samples=config.samples if samples is None else samples,
+            samples=samples,
         )
 
     def keeps_scores(self, action_dim: int) -> bool:
@@ -99,3 +110,36 @@ def draw_one(
     if settings.scope == "local" and fisher.scores is not None:
         fisher = Fisher(scores=fisher.scores[:, :, :1])
     return samples[:, :, 0], fisher
+
+
+@dataclass(frozen=True)
+class FreshNoise:
+    """Random numbers of one base action and its Fisher matrix, drawn anew.
+
+    Attributes:
+        samples: of the samples the matrix is read off.
+        base: [P, B, A] of the base action, where it is not the first of these samples.
+    """
+
+    samples: Noise
+    base: torch.Tensor | None
+
+    @classmethod
+    def draw(cls, streams: Streams, batch: int, action_dim: int, settings: FisherSettings) -> FreshNoise:
+        """Noise for ``batch`` states per lane."""
+        size = (batch, settings.samples, action_dim)
+        samples = (streams.normal(*size), streams.normal(*size), streams.uniform(*size[:2], 1))
+        return cls(samples, streams.normal(batch, action_dim) if settings.scope == "state" else None)
+
+
+@torch.no_grad()
+def fresh_base(
+    flow: Flow, states: torch.Tensor, noise: FreshNoise, settings: FisherSettings
+) -> tuple[torch.Tensor, Fisher]:
+    """An unclipped base action [P, B, A] at each state and the Fisher matrix there.
+
+    With one matrix per state the base action is a sample of its own, so that the displaced and the measured
+    actions are independent, as in the public code.
+    """
+    base, fisher = draw_one(flow, states, noise.samples, settings)
+    return base if noise.base is None else flow.sample(states, noise.base), fisher

@@ -25,7 +25,10 @@ def flow_from(snapshots: Sequence[Snapshot], device: str, *, tanh_gelu: bool = F
     scale = stacked(snapshots, "observation", device)
     return Flow(
         network=velocity_network(
-            settings["observation_dim"], settings["action_dim"], tuple(settings["hidden"]), tanh_gelu=tanh_gelu
+            settings["observation_dim"],
+            settings["action_dim"],
+            tuple(settings["hidden"]),
+            tanh_gelu=tanh_gelu,
         ),
         params=stacked(snapshots, "flow", device),
         mean=scale["mean"].unsqueeze(1),

@@ -13,6 +13,7 @@ import torch
 
 from ..critics import critic_values
 from ..nets import MLP, Params
+from .config import RefinementFields
 from .fisher import Fisher
 from .flow import Flow
 from .losses import Policy
@@ -56,6 +57,11 @@ class Guidance:
     iterations: int
     network: MLP
     critics: Params
+
+    @classmethod
+    def of(cls, config: RefinementFields, network: MLP, critics: Params) -> Guidance:
+        """As a configuration asks."""
+        return cls(config.test_policy, config.test_samples, config.test_iterations, network, critics)
 
     @property
     def base_actions(self) -> int:

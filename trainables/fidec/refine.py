@@ -12,37 +12,23 @@ import torch
 from ..base import Lane, Snapshot
 from ..config import parse
 from ..data.dataset import FlatDataset
-from ..nets import MLP, Params, move_towards, trainable
-from ..optimizers import PopulationAdam, clip_factor, gradient_norm, scaled
-from ..population import MetricMeans, lane_values, prefixed, restore, shared_config, stacked, under
+from ..nets import Params, move_towards, trainable
+from ..optimizers import PopulationAdam, clipped
+from ..population import MetricMeans, lane_values, prefixed, restore, shared_config, under
 from ..streams import Streams
 from .columns import Columns, Pools, gather
 from .config import PoolsConfig, RefineConfig
-from .fisher import Fisher, Metric
+from .fisher import Fisher
 from .learner import FidecLearner, flow_from, flow_tensors, upstream
-from .losses import Policy, RefineBatch, dual_loss, residual_loss, td_loss
-from .policy import RefinedPolicy
-from .sampling import FisherSettings, draw_one
+from .losses import RefineBatch, dual_loss, residual_loss, td_loss
+from .networks import critic_network, rebuilt_policy, refinement
+from .policy import Guidance, RefinedPolicy
+from .sampling import FisherSettings, FreshNoise, fresh_base
 
 
-def refinement(lanes: Sequence[Lane[RefineConfig]], states: int, actions: int, device: str) -> Policy:
-    """How the P lanes make refined actions, from their configurations."""
-    config = shared_config(lanes)
-    return Policy(
-        network=MLP(states + actions, actions, config.hidden),
-        scale=lane_values(lanes, "residual_scale", device),
-        form=config.residual_form,
-        radius=lane_values(lanes, "kl_radius", device),
-        metric=Metric(config.damping, lane_values(lanes, "damping_value", device), config.normalization),
-        project=config.constraint == "per_state_projection",
-    )
-
-
-def fisher_settings(pools: Mapping, actions_only: bool = False) -> FisherSettings:
+def fisher_settings(pools: Mapping) -> FisherSettings:
     """How one base action with its Fisher matrix is drawn, from the configuration that pools carry."""
-    config = parse(PoolsConfig, pools)
-    samples = 1 if config.fisher_scope in ("identity", "local") or actions_only else config.fisher_samples
-    return FisherSettings.of(config, samples)
+    return FisherSettings.of_one_action(parse(PoolsConfig, pools))
 
 
 class RefineLearner(FidecLearner):
@@ -59,7 +45,7 @@ class RefineLearner(FidecLearner):
         self.fisher = fisher_settings(self.pools_config)
         states, actions = source.info.observation_dim, source.info.action_dim
         self.refinement = refinement(lanes, states, actions, device)
-        self.critic = MLP(states + actions, 1, config.hidden, layer_norm=True, members=config.critic_members)
+        self.critic = critic_network(config, states, actions)
         self._start_parameters()
         self.discount = lane_values(lanes, "discount", device)
         self.target_rate = lane_values(lanes, "target_rate", device)
@@ -109,22 +95,12 @@ class RefineLearner(FidecLearner):
         if config.constraint == "lagrange":
             losses["dual"] = dual_loss(log_alpha, metrics["penalty"], self.refinement.radius)
         gradients = {module: _gradients(loss, self.params[module]) for module, loss in losses.items()}
-        for module, gradient in self._clipped(gradients).items():
+        for module, gradient in clipped(gradients, config.gradient_norm, config.gradient_clip).items():
             self.optimizers[module].step(gradient)
         with torch.no_grad():
             log_alpha.clamp_(self.log_alpha_min, self.log_alpha_max)
         move_towards(self.targets, critics, self.target_rate)
         return {**td, **metrics, "alpha": alpha}
-
-    def _clipped(self, gradients: dict[str, Params]) -> dict[str, Params]:
-        if self.config.gradient_clip == "none":
-            return gradients
-        norms = {module: gradient_norm(gradient) for module, gradient in gradients.items()}
-        if self.config.gradient_clip == "global":
-            total: torch.Tensor = torch.stack(list(norms.values())).square().sum(0).sqrt()
-            norms = dict.fromkeys(norms, total)
-        limit = self.config.gradient_norm
-        return {m: scaled(gradients[m], clip_factor(norm, limit)) for m, norm in norms.items()}
 
     def _batch(self) -> RefineBatch:
         index = self.streams.integers(len(self.columns), self.config.batch_size)
@@ -164,17 +140,13 @@ class RefineLearner(FidecLearner):
         return (*self._draw(states, self.fisher), *self._draw(next_states, next_settings))
 
     def _draw(self, states: torch.Tensor, settings: FisherSettings) -> tuple[torch.Tensor, Fisher]:
-        size = (self.config.batch_size, settings.samples, self.flow.action_dim)
-        noise = (self.streams.normal(*size), self.streams.normal(*size), self.streams.uniform(*size[:2], 1))
-        base, fisher = draw_one(self.flow, states, noise, settings)
-        if settings.scope == "state":
-            # Displaced and measured actions are then independent, as in the public code.
-            base = self.flow.sample(states, self.streams.normal(size[0], size[2]))
-        return base, fisher
+        noise = FreshNoise.draw(self.streams, self.config.batch_size, self.flow.action_dim, settings)
+        return fresh_base(self.flow, states, noise, settings)
 
     def policy(self) -> RefinedPolicy:
         """The refined policies as they are now."""
-        return RefinedPolicy(self.flow, self.refinement, self.params["residual"], self.fisher)
+        guidance = Guidance.of(self.config, self.critic, self.params["critic"])
+        return RefinedPolicy(self.flow, self.refinement, self.params["residual"], self.fisher, guidance)
 
     def state(self) -> Snapshot:
         """Parameters, targets, optimisers, random streams, counters."""
@@ -217,13 +189,15 @@ class RefineLearner(FidecLearner):
 
 def stored_policy(outputs: Sequence[Snapshot], device: str) -> RefinedPolicy:
     """The refined policies that stored outputs stand for, one lane per output."""
-    flow = flow_from(outputs, device)
     lanes = [Lane(parse(RefineConfig, snapshot.meta["refine"]), seed=0) for snapshot in outputs]
-    settings = outputs[0].meta["flow"]
-    return RefinedPolicy(
-        flow,
-        refinement(lanes, settings["observation_dim"], settings["action_dim"], device),
-        stacked(outputs, "residual", device),
+    config, settings = shared_config(lanes), outputs[0].meta["flow"]
+    states, actions = settings["observation_dim"], settings["action_dim"]
+    return rebuilt_policy(
+        outputs,
+        config,
+        flow_from(outputs, device),
+        refinement(lanes, states, actions, device),
+        critic_network(config, states, actions),
         fisher_settings(outputs[0].meta["pools"]),
     )
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 
 from .base import Lane, Learner, Score, Snapshot
+from .data.columns import ObservationScale
 from .data.dataset import FlatDataset
 from .envs.policy import Policy
 from .errors import UserError
 from .nets import MLP, Params, trainable
 from .optimizers import PopulationAdam
-from .population import MetricMeans, prefixed, restore, under
+from .population import MetricMeans, prefixed, restore, stacked, under
 from .streams import Streams
 
 
@@ -28,6 +29,12 @@ def upstream(lanes: Sequence[Lane], stage: str) -> list[Snapshot]:
 def standard_normal(generators: Sequence[torch.Generator], *size: int) -> torch.Tensor:
     """[P, *size] standard normal, lane i from ``generators[i]``."""
     return torch.stack([torch.randn(size, generator=g, device=g.device) for g in generators])
+
+
+def stored_scale(outputs: Sequence[Snapshot], device: str) -> ObservationScale:
+    """The observation scale that :meth:`ObservationScale.tensors` left in outputs, one lane per output."""
+    scale = stacked(outputs, "observation", device)
+    return ObservationScale(scale["mean"].unsqueeze(1), scale["std"].unsqueeze(1))
 
 
 class OfflineLearner(Learner):

@@ -53,6 +53,11 @@ class ObservationScale:
         mean, std = (torch.tensor(part, device=device) for part in observation_scale(source, normalize))
         return cls(mean.expand(lanes, 1, -1), std.expand(lanes, 1, -1))
 
+    @property
+    def observation_dim(self) -> int:
+        """Observation size O."""
+        return self.mean.shape[-1]
+
     def normalized(self, observations: torch.Tensor) -> torch.Tensor:
         """Raw observations [P, B, O] on the scale the networks read, on the networks' device."""
         return (observations.to(self.mean.device) - self.mean) / self.std

@@ -52,3 +52,24 @@ SPACES: dict[str, Space] = {
         "refine.discount": DISCOUNT,
     },
 }
+
+FISHER_SAMPLES = Choice(
+    values=(4, 8),
+    reason="the public code's default and what its run scripts pass; each sample costs a flow sample",
+)
+
+JOINT_SPACES: dict[str, Space] = {
+    "default": {"joint.kl_radius": KL_RADIUS},
+    "fine": {"joint.kl_radius": FINE_KL_RADIUS},
+    "fisher": {
+        "joint.kl_radius": KL_RADIUS,
+        "joint.fisher_time": FISHER_TIME,
+        "joint.fisher_samples": FISHER_SAMPLES,
+    },
+    "critic": {
+        "joint.kl_radius": KL_RADIUS,
+        "joint.q_aggregation": Q_AGGREGATION,
+        "joint.discount": DISCOUNT,
+    },
+}
+"""Of `fidec-joint`, where every trial trains its own flow as well."""

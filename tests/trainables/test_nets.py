@@ -43,6 +43,24 @@ def test_a_network_equals_the_same_layers_written_out():
     torch.testing.assert_close(network(params, x)[0], expected)
 
 
+def test_the_published_units_equal_the_same_layers_written_out():
+    network = MLP(3, 2, (4,), layer_norm=True, members=2, tanh_gelu=True, affine_norm=True)
+    params, x = network.init(generators(7)), torch.randn(1, 5, 3)
+    assert params["0.scale"].unique().tolist() == [1.0]
+    assert not params["0.shift"].any()
+    params = {name: value + 0.1 * torch.randn_like(value) for name, value in params.items()}
+    for member in (0, 1):
+        w, b, scale, shift, w_out, b_out = (
+            params[name][0, member]
+            for name in ("0.weight", "0.bias", "0.scale", "0.shift", "1.weight", "1.bias")
+        )
+        hidden = x[0] @ w + b
+        hidden = 0.5 * hidden * (1 + (math.sqrt(2 / math.pi) * (hidden + 0.044715 * hidden**3)).tanh())
+        centred = hidden - hidden.mean(-1, keepdim=True)
+        hidden = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt() * scale + shift
+        torch.testing.assert_close(network(params, x)[0, member], hidden @ w_out + b_out)
+
+
 def test_kernels_start_inside_the_glorot_bound_and_differ_between_lanes():
     params = MLP(30, 20, (50,)).init(generators(0, 1))
     assert params["0.weight"].abs().max() <= math.sqrt(6 / 80)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from flowsweep.trainables.optimizers import PopulationAdam, clip_factor, gradient_norm, scaled
+from flowsweep.trainables.optimizers import PopulationAdam, clip_factor, clipped, gradient_norm, scaled
 
 
 def params_and_gradients(lanes=2):
@@ -48,3 +48,12 @@ def test_only_the_lane_whose_gradient_is_too_long_is_shortened():
     torch.testing.assert_close(norm, torch.tensor([5.0, 0.5]))
     clipped = scaled(gradients, clip_factor(norm, 1.0))
     torch.testing.assert_close(gradient_norm(clipped), torch.tensor([1.0, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "norms"), [("module", [1.0, 1.0]), ("global", [0.6, 0.8]), ("none", [3.0, 4.0])]
+)
+def test_clipping_limits_each_module_or_all_together_or_nothing(kind, norms):
+    gradients = {"a": {"w": torch.tensor([[3.0, 0.0]])}, "b": {"w": torch.tensor([[0.0, 4.0]])}}
+    after = clipped(gradients, 1.0, kind)
+    assert [gradient_norm(after[module]).item() for module in ("a", "b")] == pytest.approx(norms)

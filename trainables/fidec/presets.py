@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..base import StageConfig
 from .config import PoolsConfig, PretrainConfig, RefineConfig
+from .joint_config import JointConfig
 
 
 def default() -> Mapping[str, StageConfig]:
@@ -60,3 +62,28 @@ def bc() -> Mapping[str, StageConfig]:
 
 
 PRESETS = {"default": default, "official": official, "paper": paper, "deflow": deflow, "bc": bc}
+
+
+def joint(**sizes: Any) -> Mapping[str, StageConfig]:
+    """The public code's choices where everything is trained together, sized for a CPU core unless told otherwise."""
+    config = JointConfig(
+        solver="euler",
+        flow_steps=10,
+        normalize_observations=False,
+        score_estimator="velocity",
+        clip_for_fisher=True,
+        zero_init=False,
+        damping="absolute",
+        damping_value=1e-3,
+        gradient_clip="global",
+        **sizes,
+    )
+    return {"joint": config}
+
+
+def joint_official() -> Mapping[str, StageConfig]:
+    """The public code's choices as its run scripts pass them, in its sizes."""
+    return joint(steps=1_000_000, hidden=(512,) * 4)
+
+
+JOINT_PRESETS = {"default": joint, "official": joint_official}

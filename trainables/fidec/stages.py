@@ -8,13 +8,27 @@ from typing import cast
 from ..base import Cost, Lane, Learner, Snapshot, Source, Stage, StageConfig
 from ..data.dataset import FlatDataset
 from .config import PoolsConfig, PretrainConfig, RefineConfig
-from .cost import FidecConfigs, pools_cost, pretrain_cost, refine_cost
+from .cost import FidecConfigs, joint_cost, pools_cost, pretrain_cost, refine_cost
+from .joint_config import JointConfig
 
 EVALUATION = {
     "success_rate": "share of evaluation episodes that reached success",
     "return": "undiscounted sum of rewards per evaluation episode",
     "normalized_score": "return on the scale of the dataset's reference scores, 0 to 100; absent where it names none",
     "episode_length": "environment steps per evaluation episode",
+}
+REFINEMENT = {
+    "critic_loss": "mean square TD error over batch and ensemble",
+    "td_error": "mean absolute TD error over batch and ensemble",
+    "q_mean": "mean critic value of the refined actions; rising is normal while values propagate",
+    "penalty": "mean Fisher penalty of the displacement, the quantity bounded by kl_radius",
+    "penalty_over_radius": "penalty divided by kl_radius: above 1 the bound is exceeded",
+    "constraint_active": "share of updates with penalty above 0.9 kl_radius; of states, when projecting",
+    "kl_nats": "second-order KL from the base policy: half the undamped, unnormalised quadratic form",
+    "alpha": "the multiplier of the penalty",
+    "residual_rms": "root mean square displacement per action entry",
+    "residual_max": "largest displacement of an action entry in a batch",
+    "boundary_share": "share of refined action entries at the action box",
 }
 
 
@@ -89,20 +103,7 @@ class Refine(Stage[RefineConfig]):
 
     name = "refine"
     config_type = RefineConfig
-    metrics = {  # noqa: RUF012
-        "critic_loss": "mean square TD error over batch and ensemble",
-        "td_error": "mean absolute TD error over batch and ensemble",
-        "q_mean": "mean critic value of the refined actions; rising is normal while values propagate",
-        "penalty": "mean Fisher penalty of the displacement, the quantity bounded by kl_radius",
-        "penalty_over_radius": "penalty divided by kl_radius: above 1 the bound is exceeded",
-        "constraint_active": "share of updates with penalty above 0.9 kl_radius; of states, when projecting",
-        "kl_nats": "second-order KL from the base policy: half the undamped, unnormalised quadratic form",
-        "alpha": "the multiplier of the penalty",
-        "residual_rms": "root mean square displacement per action entry",
-        "residual_max": "largest displacement of an action entry in a batch",
-        "boundary_share": "share of refined action entries at the action box",
-        **EVALUATION,
-    }
+    metrics = {**REFINEMENT, **EVALUATION}  # noqa: RUF012
 
     def start(self, lanes: Sequence[Lane[RefineConfig]], source: Source, device: str) -> Learner:
         from .refine import RefineLearner
@@ -120,3 +121,32 @@ class Refine(Stage[RefineConfig]):
 
     def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
         return refine_cost(FidecConfigs.of(configs), cast(FlatDataset, source).info)
+
+
+class Joint(Stage[JointConfig]):
+    """Flow, critics, residual and dual in one update, as published."""
+
+    name = "joint"
+    config_type = JointConfig
+    metrics = {  # noqa: RUF012
+        "flow_loss": "mean square error of the velocity on training batches (flow matching)",
+        **REFINEMENT,
+        **EVALUATION,
+    }
+
+    def start(self, lanes: Sequence[Lane[JointConfig]], source: Source, device: str) -> Learner:
+        from .joint import JointLearner
+
+        return JointLearner(lanes, cast(FlatDataset, source), device)
+
+    def finished(
+        self, lanes: Sequence[Lane[JointConfig]], outputs: Sequence[Snapshot], source: Source, device: str
+    ) -> Learner:
+        from .joint import stored_policy
+        from .learner import FinishedLearner
+
+        policy = stored_policy(outputs, device)
+        return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
+
+    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
+        return joint_cost(cast(JointConfig, configs["joint"]), cast(FlatDataset, source).info)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from flowsweep.trainables.base import Lane, Learner
 from flowsweep.trainables.data.dataset import FlatDataset
-from flowsweep.trainables.fidec import SYSTEM
+from flowsweep.trainables.fidec import JOINT_SYSTEM, SYSTEM
 from flowsweep.trainables.fidec.config import PoolsConfig, PretrainConfig, RefineConfig
 
 torch.set_num_threads(1)
@@ -16,6 +16,9 @@ SMALL = {
     "pretrain": PretrainConfig(steps=20, hidden=(16, 16), batch_size=32, flow_steps=2),
     "pools": PoolsConfig(steps=4, base_actions=4, fisher_samples=4),
     "refine": RefineConfig(steps=20, hidden=(16, 16), batch_size=32),
+    "joint": JOINT_SYSTEM.presets["default"]()["joint"].model_copy(
+        update={"steps": 20, "hidden": (16, 16), "batch_size": 32, "fisher_samples": 4}
+    ),
 }
 
 
@@ -33,7 +36,8 @@ def start(dataset: FlatDataset):
         stage: str, lanes, source: FlatDataset | None = None, pools: PoolsConfig | None = None
     ) -> Learner:
         source = source or dataset
-        names = [s.name for s in SYSTEM.stages]
+        system = JOINT_SYSTEM if stage == "joint" else SYSTEM
+        names = [s.name for s in system.stages]
         built = []
         for config, seed in lanes:
             upstream = {}
@@ -43,6 +47,6 @@ def start(dataset: FlatDataset):
                 learner.advance(chosen.steps)
                 upstream[earlier] = learner.outputs()[0]
             built.append(Lane(config, seed, upstream))
-        return SYSTEM.stage(stage).start(built, source, "cpu")
+        return system.stage(stage).start(built, source, "cpu")
 
     return start

@@ -5,30 +5,34 @@ import pytest
 from flowsweep.trainables.base import identity_key
 from flowsweep.trainables.config import parse
 from flowsweep.trainables.errors import UserError
-from flowsweep.trainables.fidec import SYSTEM
+from flowsweep.trainables.fidec import JOINT_SYSTEM, SYSTEM
 from flowsweep.trainables.fidec.config import PoolsConfig, PretrainConfig, RefineConfig
+from flowsweep.trainables.fidec.joint_config import JointConfig
 from flowsweep.trainables.fidec.source import checked
 
 
 def test_planning_a_sweep_does_not_load_torch():
     code = (
-        "import sys; from types import SimpleNamespace; from flowsweep.trainables.fidec import SYSTEM;"
+        "import sys; from types import SimpleNamespace; from flowsweep.trainables.fidec import JOINT_SYSTEM, SYSTEM;"
         "data = SimpleNamespace(info=SimpleNamespace(transitions=9, episodes=1, observation_dim=3, action_dim=2));"
-        "[stage.cost(preset(), data) for preset in SYSTEM.presets.values() for stage in SYSTEM.stages];"
+        "[stage.cost(preset(), data) for system in (SYSTEM, JOINT_SYSTEM)"
+        " for preset in system.presets.values() for stage in system.stages];"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("preset", SYSTEM.presets)
-def test_every_preset_configures_every_stage_and_survives_json(preset):
-    configs = SYSTEM.presets[preset]()
-    assert list(configs) == [stage.name for stage in SYSTEM.stages]
+@pytest.mark.parametrize(
+    ("system", "preset"), [(s, preset) for s in (SYSTEM, JOINT_SYSTEM) for preset in s.presets]
+)
+def test_every_preset_configures_every_stage_and_survives_json(system, preset):
+    configs = system.presets[preset]()
+    assert list(configs) == [stage.name for stage in system.stages]
     for name, config in configs.items():
-        assert parse(SYSTEM.stage(name).config_type, config.model_dump(mode="json")) == config
+        assert parse(system.stage(name).config_type, config.model_dump(mode="json")) == config
 
 
-@pytest.mark.parametrize("config_type", [PretrainConfig, PoolsConfig, RefineConfig])
+@pytest.mark.parametrize("config_type", [PretrainConfig, PoolsConfig, RefineConfig, JointConfig])
 def test_every_field_says_what_it_means(config_type):
     assert all(field.description for field in config_type.model_fields.values())
 
@@ -48,6 +52,11 @@ def test_every_field_says_what_it_means(config_type):
         (PoolsConfig, {"fisher_time": 0.1, "fisher_time_width": 0.1}, "must be below fisher_time"),
         (PretrainConfig, {"learning_rate": "3e-4"}, "learning_rate"),
         (PretrainConfig, {"steps": 0}, "steps"),
+        (RefineConfig, {"test_policy": "max_q"}, "test_policy"),
+        (RefineConfig, {"test_samples": 0}, "test_samples: should be greater than or equal to 1"),
+        (JointConfig, {"hidden": [0]}, "hidden widths must lie between 1 and 8192"),
+        (JointConfig, {"fisher_time": 0.1, "fisher_time_width": 0.1}, "must be below fisher_time"),
+        (JointConfig, {"dual_learning_rate": 1e-2}, "unknown key"),
     ],
 )
 def test_a_mistake_is_named_with_its_rule(config_type, values, message):

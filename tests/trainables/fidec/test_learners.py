@@ -5,16 +5,21 @@ import pytest
 import torch
 from flowsweep.trainables.base import Lane, Snapshot
 from flowsweep.trainables.errors import Diverged, UserError
-from flowsweep.trainables.fidec import SYSTEM
+from flowsweep.trainables.fidec import JOINT_SYSTEM, SYSTEM
 from flowsweep.trainables.fidec.pools import BLOCK
 from flowsweep.trainables.streams import Streams
 
-STAGES = ["pretrain", "pools", "refine"]
+STAGES = ["pretrain", "pools", "refine", "joint"]
 CHANGES = {
     "pretrain": [{}, {"learning_rate": 1e-2}],
     "pools": [{}, {}],
     "refine": [{}, {"kl_radius": 0.02, "residual_scale": 0.5, "discount": 0.9, "critic_learning_rate": 1e-2}],
+    "joint": [{}, {"kl_radius": 0.02, "residual_scale": 0.5, "discount": 0.9, "learning_rate": 1e-3}],
 }
+
+
+def stage_of(name: str):
+    return (JOINT_SYSTEM if name == "joint" else SYSTEM).stage(name)
 
 
 def assert_equal(first: Snapshot, second: Snapshot):
@@ -62,7 +67,7 @@ def test_a_stored_state_does_not_move_when_training_goes_on(stage, start, small)
     assert all(torch.equal(before[name], value) for name, value in stored.tensors.items())
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "refine"])
+@pytest.mark.parametrize("stage", ["pretrain", "refine", "joint"])
 def test_a_run_does_not_depend_on_how_it_is_cut_into_advances(stage, start, small):
     whole, pieces = start(stage, [(small(stage), 0)]), start(stage, [(small(stage), 0)])
     whole.advance(5)
@@ -99,12 +104,12 @@ def test_lanes_over_one_flow_share_one_copy_of_the_pools(start, small):
         torch.testing.assert_close(fused.outputs()[1].tensors[name], value, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "refine"])
+@pytest.mark.parametrize("stage", ["pretrain", "refine", "joint"])
 def test_data_that_is_not_finite_ends_the_trial_as_diverged(stage, start, small, dataset):
     learner = start(stage, [(small(stage), 0)])
     column = "actions" if stage == "pretrain" else "rewards"
     broken = dataclasses.replace(dataset, **{column: np.full_like(getattr(dataset, column), np.nan)})
-    learner = SYSTEM.stage(stage).start(learner.lanes, broken, "cpu")
+    learner = stage_of(stage).start(learner.lanes, broken, "cpu")
     with pytest.raises(Diverged, match="non-finite at step 3"):
         learner.advance(3)
 
@@ -224,7 +229,7 @@ def test_one_episode_and_one_action_entry_are_enough(start, small, make_dataset)
 def test_every_reported_metric_is_explained(start, small):
     for stage in STAGES:
         reported = start(stage, [(small(stage), 0)]).advance(1)
-        assert reported.keys() <= SYSTEM.stage(stage).metrics.keys()
+        assert reported.keys() <= stage_of(stage).metrics.keys()
 
 
 def test_evaluating_without_an_environment_names_the_way_out(start, small):

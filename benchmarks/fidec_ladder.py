@@ -1,0 +1,309 @@
+"""FiDec beside what it must beat, under one protocol: same data, same sizes, same tuning budget, same test seeds.
+
+    flowsweep data make pointmaze-umaze-detour --steps 50000
+    python benchmarks/fidec_ladder.py --dataset flowsweep/pointmaze-umaze-detour-50k-v0 --trials 8 --seeds 100,101,102
+
+Every method is one ordinary sweep: its first trial is its preset, the sampler proposes the rest, every trial runs to
+its end, and the best is trained anew on the test seeds. The flow is trained once for all methods that start from the
+same one. Finished sweeps are reused, interrupted ones continued: run the same command again. Behaviour cloning has
+nothing to search here and takes one trial: it is the flow the others start from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from flowsweep.platform.cli.shared import numbers
+from flowsweep.platform.intervals import Comparison, compare
+from flowsweep.platform.paths import Home, SweepPaths
+from flowsweep.platform.plan import make_plan
+from flowsweep.platform.records import SweepRecord, TrialRecord, read_sweep
+from flowsweep.platform.results import LeaderboardRow, leaderboard, savings
+from flowsweep.platform.spec import SweepSpec
+from flowsweep.search_spaces.parameters import named_space
+from flowsweep.trainables.base import load_system
+from flowsweep.trainables.config import parse
+from flowsweep.trainables.errors import UserError
+from flowsweep.trainables.lossless_json import dumps
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Method:
+    """One rung: which system with which preset, the stage that is scored, and the named space searched."""
+
+    system: str
+    preset: str
+    stage: str
+    space: str | None
+
+
+METHODS = {
+    "bc": Method("fidec", "bc", "pretrain", None),
+    "deflow": Method("fidec", "deflow", "refine", "default"),
+    "fql": Method("fql", "default", "distill", "normalized"),
+    "ifql": Method("ifql", "default", "value", "default"),
+    "rebrac": Method("rebrac", "default", "actor_critic", "default"),
+    "fidec": Method("fidec", "default", "refine", "default"),
+    "fidec-official": Method("fidec", "official", "refine", "default"),
+}
+AGAINST = "fidec"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What one method achieved.
+
+    Attributes:
+        mean, low, high, interval: of the metric over the test seeds, and how the interval was found.
+        trials: configurations tried.
+        cpu_s: process time of search and confirmation, what other sweeps had computed included.
+        against: FiDec minus this method, paired over the test seeds.
+    """
+
+    method: str
+    sweep: str
+    mean: float
+    low: float
+    high: float
+    interval: str
+    seeds: tuple[int, ...]
+    per_seed: tuple[float, ...]
+    episodes: int
+    trials: int
+    cpu_s: float
+    params: Mapping[str, Any]
+    against: Comparison | None
+
+
+def sweep_spec(name: str, method: Method, options: argparse.Namespace) -> dict[str, Any]:
+    """The sweep of one method, without its name."""
+    system = load_system(method.system)
+    defaults = system.presets[method.preset]()
+    space = named_space(method.system, options.space.get(name, method.space)) if method.space else {}
+    first = {key: getattr(defaults[key.split(".")[0]], key.split(".")[1]) for key in space}
+    return {
+        "system": method.system,
+        "dataset": options.dataset,
+        "preset": method.preset,
+        "stages": amendments(method, options),
+        "space": {key: parameter.model_dump(mode="json") for key, parameter in space.items()},
+        "objective": {"metric": f"{method.stage}/{options.metric}", "direction": "maximize"},
+        "search": {"trials": options.trials if space else 1, "seed": 0, "fixed": [first] if space else []},
+        "evaluation": {"episodes": options.episodes},
+        "seeds": {"tune": options.tune_seeds, "test": options.seeds},
+        "confirm": {"top": 1, "episodes": options.episodes},
+        "resources": {"concurrent": options.concurrent},
+    }
+
+
+def amendments(method: Method, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What every method shares, for each of its stages that has such a field; then what ``--set`` says."""
+    system, found = load_system(method.system), {}
+    for stage in system.stages:
+        fields = stage.config_type.model_fields
+        # Stages without networks (FiDec's pools) have steps of another meaning.
+        shared = {"steps": options.steps, "hidden": options.hidden} if "hidden" in fields else {}
+        shared["discount"] = options.discount
+        found[stage.name] = {key: value for key, value in shared.items() if key in fields}
+    for key, value in options.set:
+        stage, _, field = key.partition(".")
+        if stage in found:
+            found[stage][field] = value
+    return found
+
+
+def carried_out(name: str, method: Method, options: argparse.Namespace) -> SweepRecord:
+    """The finished sweep of one method: reused, continued or run now.
+
+    Raises:
+        UserError: it cannot work, or did not finish.
+    """
+    home, wanted = Home.default(), sweep_spec(name, method, options)
+    plan = make_plan(parse(SweepSpec, {"name": "ladder", **wanted}), home)
+    content = json.dumps([wanted, plan.fingerprint], sort_keys=True)
+    paths = home.sweep(f"ladder-{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}")
+    if not finished(paths):
+        print(
+            f"{name}: {paths.name}, at most {plan.core_h * 3600:,.0f} core-seconds of training by estimate",
+            flush=True,
+        )
+        command(paths, wanted)
+    record = read_sweep(paths)
+    if record.status != "finished":
+        raise UserError(
+            f"the sweep is {record.status}",
+            key="method",
+            value=name,
+            fix=f"See `flowsweep show {paths.name}`.",
+        )
+    return record
+
+
+def finished(paths: SweepPaths) -> bool:
+    """Whether the sweep needs nothing more."""
+    return paths.journal.exists() and read_sweep(paths).status == "finished"
+
+
+def command(paths: SweepPaths, wanted: Mapping[str, Any]) -> None:
+    """Run or resume by the command line.
+
+    Raises:
+        KeyboardInterrupt: it was asked to stop, and has stored everything.
+        UserError: it failed.
+    """
+    flowsweep = [sys.executable, "-m", "flowsweep.platform.cli"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sweep.yaml"
+        file.write_text(yaml.safe_dump({"name": paths.name, **wanted}))
+        words = ["resume", paths.name] if paths.journal.exists() else ["run", str(file)]
+        # Ctrl-C reaches the child as well, which then stores its state: wait for it instead of killing it.
+        previous = signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            done = subprocess.run([*flowsweep, *words, "--quiet"], capture_output=True, text=True)
+        finally:
+            signal.signal(signal.SIGINT, previous)
+    if done.returncode == INTERRUPTED:
+        raise KeyboardInterrupt
+    if done.returncode:
+        raise UserError(
+            f"flowsweep {words[0]} failed: {(done.stderr or done.stdout).strip()[-500:]}",
+            key="sweep",
+            value=paths.name,
+        )
+
+
+def confirmation(record: SweepRecord) -> tuple[LeaderboardRow, TrialRecord]:
+    """The trial that was trained anew on the test seeds.
+
+    Raises:
+        UserError: no trial of the search ran to its end.
+    """
+    for row in leaderboard(record):
+        if row.phase == "confirm" and row.rank:
+            return row, record.trials[row.trial]
+    ends = {trial.reason for trial in record.trials.values() if trial.status != "finished"}
+    raise UserError(f"confirmed nothing: {'; '.join(sorted(ends))}", key="sweep", value=record.name)
+
+
+def side(trial: TrialRecord, metric: str):
+    """Seeds, one value per seed, and episodes, as comparisons want them."""
+    last = trial.last_evaluation(metric)
+    assert last is not None
+    return last.seeds, last.metrics[metric], last.episodes
+
+
+def rungs(records: Mapping[str, SweepRecord], metric: str) -> list[Rung]:
+    """Every method's result, best first."""
+    confirmed = {name: confirmation(record) for name, record in records.items()}
+    ours = side(confirmed[AGAINST][1], metric) if AGAINST in confirmed else None
+    found = []
+    for name, (row, trial) in confirmed.items():
+        record, spent = records[name], savings(records[name])
+        paired = compare(metric, ours, side(trial, metric)) if ours and name != AGAINST else None
+        found.append(
+            Rung(
+                name, record.name, row.score.mean, row.score.low, row.score.high, row.score.method, row.seeds,
+                row.per_seed, row.episodes, len(record.phase("search")),
+                spent.computed_cpu_s + spent.reused_cpu_s, row.params, paired,
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda rung: -rung.mean)
+
+
+def show(found: list[Rung], metric: str) -> None:
+    """The table for a person."""
+    print(
+        f"\n{'':<16}{metric + ' [95 %]':<28}{'trials':>7}{'CPU-s':>9}  {AGAINST + ' minus this':<34}best setting"
+    )
+    for rung in found:
+        score = f"{rung.mean:.3f} [{rung.low:.3f}, {rung.high:.3f}]"
+        pair, gain = rung.against, ""
+        if pair:
+            gain = f"{pair.difference:+.3f} [{pair.low:+.3f}, {pair.high:+.3f}] p={pair.p_value:.2g}"
+        print(
+            f"{rung.method:<16}{score:<28}{rung.trials:>7}{rung.cpu_s:>9,.0f}  {gain:<34}{numbers(rung.params)}"
+        )
+    first = found[0]
+    print(
+        f"\n{len(first.seeds)} test seeds x {first.episodes} episodes. Intervals: {first.interval}; differences paired over "
+        "seeds, not adjusted for their number.\nCPU-s: search and confirmation, shared stages counted for each method."
+    )
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+
+    def whole(text: str) -> list[int]:
+        return [int(part) for part in text.split(",")]
+
+    def pair(text: str) -> tuple[str, Any]:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise argparse.ArgumentTypeError(f"{text!r} must look like KEY=VALUE")
+        return key, yaml.safe_load(value)
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; default all")
+    parser.add_argument("--trials", type=int, default=8, help="configurations per method")
+    parser.add_argument("--steps", type=int, default=20_000, help="gradient updates of every trained stage")
+    parser.add_argument("--hidden", type=whole, default=[256, 256], help="widths of every network")
+    parser.add_argument("--discount", type=float, default=0.99)
+    parser.add_argument("--tune-seeds", type=whole, default=[0])
+    parser.add_argument("--seeds", type=whole, default=[100, 101, 102], help="test seeds")
+    parser.add_argument("--episodes", type=int, default=100, help="per seed, in search and confirmation")
+    parser.add_argument("--metric", default="success_rate")
+    parser.add_argument("--concurrent", type=int, default=None, help="trials at once")
+    parser.add_argument("--space", type=pair, action="append", default=[], metavar="METHOD=NAME")
+    parser.add_argument("--set", type=pair, action="append", default=[], metavar="STAGE.FIELD=VALUE")
+    parser.add_argument(
+        "--json", type=Path, help="also write the result here; printed below the table when absent"
+    )
+    options = parser.parse_args()
+    options.space, options.methods = dict(options.space), options.methods.split(",")
+    unknown = {*options.methods, *options.space} - set(METHODS)
+    if unknown:
+        parser.error(f"unknown methods {', '.join(sorted(unknown))}; choose from {', '.join(METHODS)}")
+    stages = {stage.name for method in METHODS.values() for stage in load_system(method.system).stages}
+    for key, _ in options.set:
+        if key.partition(".")[0] not in stages:
+            parser.error(f"--set {key}: no method has such a stage; choose from {', '.join(sorted(stages))}")
+    return options
+
+
+def main() -> None:
+    """Run what is missing, compare, print."""
+    options = arguments()
+    try:
+        records = {name: carried_out(name, METHODS[name], options) for name in options.methods}
+        found = rungs(records, options.metric)
+    except KeyboardInterrupt:
+        sys.exit("stopped; everything is stored, and the same command continues")
+    except UserError as error:
+        sys.exit(str(error))
+    show(found, options.metric)
+    settings = {key: value for key, value in vars(options).items() if key != "json"}
+    text = dumps({"settings": settings, "rungs": [asdict(rung) for rung in found]})
+    if options.json:
+        options.json.write_text(text + "\n")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ from .data.columns import ObservationScale
 from .data.dataset import FlatDataset
 from .envs.policy import Policy
 from .errors import UserError
-from .nets import MLP, Params, trainable
+from .nets import Params, trainable
 from .optimizers import PopulationAdam
 from .population import MetricMeans, prefixed, restore, stacked, under
 from .streams import Streams
@@ -150,20 +150,19 @@ class ModularLearner(OfflineLearner):
     def start_networks(
         self,
         stage: str,
-        networks: Mapping[str, MLP],
+        initial: Mapping[str, Params],
         learning_rates: Mapping[str, str],
         followed: Sequence[str],
     ) -> None:
-        """Fresh networks, optimisers and random streams.
+        """Own copies of the networks, optimisers and the random stream of batches.
 
         Args:
-            stage: names the random streams.
-            networks: by name.
+            stage: names the random stream.
+            initial: parameters to start from, by network.
             learning_rates: network to the configuration's field that holds its learning rate.
             followed: networks that have a slowly following copy.
         """
-        init = Streams(self.seeds, f"{stage}/init").generators
-        self.params = {name: trainable(network.init(init), self.device) for name, network in networks.items()}
+        self.params = {name: trainable(params, self.device) for name, params in initial.items()}
         self.targets = {
             name: {key: value.detach().clone() for key, value in self.params[name].items()}
             for name in followed
@@ -186,18 +185,23 @@ class ModularLearner(OfflineLearner):
             self.step += 1
         return means.read(self.step)
 
-    def descend(self, losses: Mapping[str, torch.Tensor]) -> None:
-        """One optimiser step of every network named, all gradients taken before the first of them.
+    def gradients(self, losses: Mapping[str, torch.Tensor]) -> dict[str, Params]:
+        """Gradients of every network named, all at the same parameters.
 
         Args:
             losses: network to its loss [P]; lanes share no parameter, so the gradient of the sum is each lane's own.
         """
-        gradients = {
-            name: torch.autograd.grad(loss.sum(), list(self.params[name].values()))
-            for name, loss in losses.items()
-        }
-        for name, values in gradients.items():
-            self.optimizers[name].step(dict(zip(self.params[name], values, strict=True)))
+        found = {}
+        for name, loss in losses.items():
+            params = self.params[name]
+            values = torch.autograd.grad(loss.sum(), list(params.values()))
+            found[name] = dict(zip(params, values, strict=True))
+        return found
+
+    def descend(self, gradients: Mapping[str, Params]) -> None:
+        """One optimiser step of every network named."""
+        for name, gradient in gradients.items():
+            self.optimizers[name].step(gradient)
 
     def state(self) -> Snapshot:
         """Parameters, copies, optimisers, random streams, counters."""

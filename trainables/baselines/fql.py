@@ -26,6 +26,7 @@ from ..fidec.learner import flow_from
 from ..nets import MLP, Params, detached, move_towards
 from ..offline import ModularLearner, standard_normal, stored_scale, upstream
 from ..population import lane_values, shared_config, stacked
+from ..streams import Streams
 from .config import DistillConfig
 
 Metrics = Mapping[str, torch.Tensor]
@@ -140,9 +141,10 @@ class DistillLearner(ModularLearner):
         self.alpha, self.discount, self.target_rate = (
             lane_values(lanes, name, device) for name in ("alpha", "discount", "target_rate")
         )
+        init = Streams(self.seeds, "distill/init").generators
         self.start_networks(
             "distill",
-            {"critic": self.critic, "policy": self.actor},
+            {"critic": self.critic.init(init), "policy": self.actor.init(init)},
             {"critic": "critic_learning_rate", "policy": "policy_learning_rate"},
             followed=["critic"],
         )
@@ -157,7 +159,7 @@ class DistillLearner(ModularLearner):
         climb, metrics = policy_loss(
             policy, critics, batch, self.critic, self.actor, self.alpha, config.normalize_q
         )
-        self.descend({"critic": td, "policy": climb})
+        self.descend(self.gradients({"critic": td, "policy": climb}))
         move_towards(self.targets["critic"], critics, self.target_rate)
         return {**td_metrics, **metrics}
 

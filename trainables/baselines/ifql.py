@@ -29,6 +29,7 @@ from ..fidec.learner import flow_from, flow_tensors
 from ..nets import MLP, Params, move_towards
 from ..offline import ModularLearner, standard_normal, upstream
 from ..population import lane_values, shared_config, stacked
+from ..streams import Streams
 from .config import ValueConfig
 
 Metrics = Mapping[str, torch.Tensor]
@@ -127,9 +128,10 @@ class ValueLearner(ModularLearner):
         self.expectile, self.discount, self.target_rate = (
             lane_values(lanes, name, device) for name in ("expectile", "discount", "target_rate")
         )
+        init = Streams(self.seeds, "value/init").generators
         self.start_networks(
             "value",
-            {"critic": self.critic, "value": self.value},
+            {"critic": self.critic.init(init), "value": self.value.init(init)},
             {"critic": "critic_learning_rate", "value": "value_learning_rate"},
             followed=["critic"],
         )
@@ -143,7 +145,7 @@ class ValueLearner(ModularLearner):
             value, self.targets["critic"], batch, self.value, self.critic, self.expectile
         )
         td, td_metrics = td_loss(critics, value, batch, self.value, self.critic, self.discount)
-        self.descend({"critic": td, "value": regression})
+        self.descend(self.gradients({"critic": td, "value": regression}))
         move_towards(self.targets["critic"], critics, self.target_rate)
         return {**td_metrics, **metrics}
 

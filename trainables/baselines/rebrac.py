@@ -26,6 +26,7 @@ from ..data.dataset import FlatDataset
 from ..nets import MLP, Params, detached, move_towards
 from ..offline import ModularLearner, stored_scale
 from ..population import lane_values, shared_config, stacked
+from ..streams import Streams
 from .config import ActorCriticConfig
 
 Metrics = Mapping[str, torch.Tensor]
@@ -147,9 +148,10 @@ class ActorCriticLearner(ModularLearner):
                 "discount", "target_rate", "actor_penalty", "critic_penalty", "target_noise", "target_noise_limit"
             )
         }  # fmt: skip
+        init = Streams(self.seeds, "actor_critic/init").generators
         self.start_networks(
             "actor_critic",
-            {"critic": self.critic, "actor": self.actor},
+            {"critic": self.critic.init(init), "actor": self.actor.init(init)},
             {"critic": "critic_learning_rate", "actor": "actor_learning_rate"},
             followed=["critic", "actor"],
         )
@@ -171,7 +173,7 @@ class ActorCriticLearner(ModularLearner):
                 actor, critics, batch.transitions, self.critic, self.actor, scalars["actor_penalty"], self.config.normalize_q
             )  # fmt: skip
             self.actor_metrics = torch.stack([newest[name].detach() for name in ACTOR_METRICS])
-        self.descend(losses)
+        self.descend(self.gradients(losses))
         if moving:
             for name, target in self.targets.items():
                 move_towards(target, self.params[name], scalars["target_rate"])

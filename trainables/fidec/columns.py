@@ -1,4 +1,4 @@
-"""The pools on the device, beside the dataset's columns, and batches gathered from them.
+"""The pools on the device, and batches gathered from them.
 
 Legend: P lanes, B batch, N transitions, S states, M base actions per state, K scores, O observation, A action.
 """
@@ -10,10 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from ..base import Snapshot
-from ..data.columns import Columns, gather, on_device
+from ..data.columns import gather
 from .fisher import Fisher
-
-__all__ = ["Columns", "Pools", "gather", "on_device"]
 
 
 class Pools:

@@ -16,12 +16,13 @@ from ..config import parse
 from ..data.columns import Columns, ObservationScale
 from ..data.dataset import FlatDataset
 from ..nets import MLP, Params, move_towards, trainable
+from ..offline import OfflineLearner
 from ..optimizers import PopulationAdam, clipped
 from ..population import MetricMeans, lane_values, prefixed, restore, shared_config, under
 from ..streams import Streams
 from .flow import Flow, Solver, velocity_network
 from .joint_config import JointConfig
-from .learner import FidecLearner, flow_from, flow_tensors
+from .learner import flow_from, flow_tensors
 from .losses import (
     FlowBatch,
     Metrics,
@@ -110,7 +111,7 @@ class Draws:
     there: FreshNoise
 
 
-class JointLearner(FidecLearner):
+class JointLearner(OfflineLearner):
     """P policies trained side by side, each from its own flow on."""
 
     def __init__(self, lanes: Sequence[Lane[JointConfig]], source: FlatDataset, device: str):

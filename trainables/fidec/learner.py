@@ -1,4 +1,4 @@
-"""What FiDec's learners share: the flow they start from, and how it is stored.
+"""The flow that learners start from, and how it is stored.
 
 Legend: P lanes.
 """
@@ -10,13 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from ..base import Snapshot
-from ..offline import FinishedLearner, OfflineLearner, upstream
 from ..population import stacked
 from .flow import Flow, Solver, velocity_network
-
-__all__ = ["FidecLearner", "FinishedLearner", "flow_from", "flow_tensors", "upstream"]
-
-FidecLearner = OfflineLearner
 
 
 def flow_from(snapshots: Sequence[Snapshot], device: str, *, tanh_gelu: bool = False) -> Flow:

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import torch
 
 from ..base import Lane, Snapshot
+from ..data.columns import on_device
 from ..data.dataset import FlatDataset
+from ..offline import OfflineLearner, upstream
 from ..population import MetricMeans, prefixed, restore, shared_config
 from ..streams import Streams
-from .columns import on_device
 from .config import PoolsConfig
 from .fisher import Fisher, eigenvalue_spread, outer_mean
-from .learner import FidecLearner, flow_from, upstream
+from .learner import flow_from
 from .policy import BasePolicy
 from .sampling import FisherSettings, Noise, draw
 
@@ -24,7 +25,7 @@ BLOCK = 1024  # states per block; every block has a random stream of its own, so
 SPREAD_ROWS = 32  # states per block whose eigenvalues are computed, for a metric
 
 
-class PoolsLearner(FidecLearner):
+class PoolsLearner(OfflineLearner):
     """P pools filled side by side; a step is one chunk of ``blocks / steps`` blocks."""
 
     def __init__(self, lanes: Sequence[Lane[PoolsConfig]], source: FlatDataset, device: str):

@@ -14,12 +14,13 @@ from ..base import Lane, Snapshot
 from ..data.columns import Columns, gather, observation_scale, on_device
 from ..data.dataset import FlatDataset
 from ..nets import Params, trainable
+from ..offline import OfflineLearner
 from ..optimizers import PopulationAdam, clip_factor, gradient_norm, scaled
 from ..population import MetricMeans, lane_values, prefixed, restore, shared_config, under
 from ..streams import Streams
 from .config import PretrainConfig
 from .flow import Flow, Solver, velocity_network
-from .learner import FidecLearner, flow_tensors
+from .learner import flow_tensors
 from .losses import FlowBatch, flow_matching_loss
 from .policy import BasePolicy
 
@@ -27,7 +28,7 @@ VALIDATION_ROWS = 2048
 SPLIT_SEED = 0  # every lane and every sweep holds out the same episodes, so that validation losses compare
 
 
-class PretrainLearner(FidecLearner):
+class PretrainLearner(OfflineLearner):
     """P flows trained side by side."""
 
     def __init__(self, lanes: Sequence[Lane[PretrainConfig]], source: FlatDataset, device: str):

@@ -52,7 +52,8 @@ class Pretrain(Stage[PretrainConfig]):
     def finished(
         self, lanes: Sequence[Lane[PretrainConfig]], outputs: Sequence[Snapshot], source: Source, device: str
     ) -> Learner:
-        from .learner import FinishedLearner, flow_from
+        from ..offline import FinishedLearner
+        from .learner import flow_from
         from .policy import BasePolicy
 
         policy = BasePolicy(flow_from(outputs, device))
@@ -88,7 +89,8 @@ class PoolsStage(Stage[PoolsConfig]):
     def finished(
         self, lanes: Sequence[Lane[PoolsConfig]], outputs: Sequence[Snapshot], source: Source, device: str
     ) -> Learner:
-        from .learner import FinishedLearner, flow_from, upstream
+        from ..offline import FinishedLearner, upstream
+        from .learner import flow_from
         from .policy import BasePolicy
 
         policy = BasePolicy(flow_from(upstream(lanes, "pretrain"), device))
@@ -113,7 +115,7 @@ class Refine(Stage[RefineConfig]):
     def finished(
         self, lanes: Sequence[Lane[RefineConfig]], outputs: Sequence[Snapshot], source: Source, device: str
     ) -> Learner:
-        from .learner import FinishedLearner
+        from ..offline import FinishedLearner
         from .refine import stored_policy
 
         policy = stored_policy(outputs, device)
@@ -142,8 +144,8 @@ class Joint(Stage[JointConfig]):
     def finished(
         self, lanes: Sequence[Lane[JointConfig]], outputs: Sequence[Snapshot], source: Source, device: str
     ) -> Learner:
+        from ..offline import FinishedLearner
         from .joint import stored_policy
-        from .learner import FinishedLearner
 
         policy = stored_policy(outputs, device)
         return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)

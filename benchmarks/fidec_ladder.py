@@ -58,7 +58,9 @@ METHODS = {
     "rebrac": Method("rebrac", "default", "actor_critic", "default"),
     "fidec": Method("fidec", "default", "refine", "default"),
     "fidec-official": Method("fidec", "official", "refine", "default"),
+    "fidec-joint": Method("fidec-joint", "official", "joint", "default"),
 }
+USUAL = tuple(name for name in METHODS if name != "fidec-joint")
 AGAINST = "fidec"
 
 
@@ -259,7 +261,9 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated; default all")
+    parser.add_argument(
+        "--methods", default=",".join(USUAL), help="comma-separated; default all but fidec-joint"
+    )
     parser.add_argument("--trials", type=int, default=8, help="configurations per method")
     parser.add_argument("--steps", type=int, default=20_000, help="gradient updates of every trained stage")
     parser.add_argument("--hidden", type=whole, default=[256, 256], help="widths of every network")

@@ -53,7 +53,10 @@ def ranked(plan: Plan, recorded: Sequence[Fact]) -> list[str]:
     values = {
         fact.trial: fact.data["value"]
         for fact in recorded
-        if fact.kind == "trial_ended" and fact.data["status"] == "finished" and fact.trial in searched
+        if fact.kind == "trial_ended"
+        and fact.data["status"] == "finished"
+        and fact.trial in searched
+        and fact.data["value"] is not None
     }
     sign = -1 if plan.spec.objective.direction == "maximize" else 1
     return sorted((t for t in values if t is not None), key=lambda trial: (sign * values[trial], trial))

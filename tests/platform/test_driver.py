@@ -231,6 +231,19 @@ def test_failures_are_told_apart_and_do_not_stop_the_sweep(home, toy_sweep_value
     assert "failed: RuntimeError" in done.stdout
 
 
+def test_a_trial_whose_worker_is_killed_is_taken_up_again_and_nothing_is_doubled(home, toy_sweep_values):
+    file = sweep_file(
+        home, toy_sweep_values, name="killed", stages={"tune": {"die_once": str(home.root / "died")}},
+        search={"trials": 1}, stop={"rule": "none"}, confirm={"top": 0, "baselines": []},
+    )  # fmt: skip
+    done = flowsweep(home, "run", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "t0000  taken up again by process" in done.stdout
+    assert len({fact.data["pid"] for fact in facts(home, "killed", "trial_placed")}) == 2
+    assert [fact.data["step"] for fact in facts(home, "killed", "evaluated")] == [10, 20, 30, 40]
+    assert json.loads(flowsweep(home, "rerun", "killed", "--json").stdout)["verdict"] == "reproduced"
+
+
 def test_a_tracker_that_does_not_answer_is_told_before_anything_starts(home, toy_sweep_values):
     file = sweep_file(home, toy_sweep_values, name="untracked", tracking={"uri": "http://127.0.0.1:9"})
     done = flowsweep(home, "run", file)

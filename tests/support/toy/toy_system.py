@@ -4,7 +4,10 @@
 """
 
 import hashlib
+import os
+import signal
 import time
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -27,6 +30,7 @@ class TuneConfig(StageConfig):
     offset: float = lane_field(0.0, ge=-10, le=10)
     fail_at: int | None = None
     diverge_at: int | None = None
+    die_once: str | None = None  # kill the process at step 25 unless this file exists
     pause_s: float = Field(default=0.0, ge=0)
 
 
@@ -70,6 +74,13 @@ class ToyLearner(Learner):
                 raise RuntimeError("the toy broke, as asked")
             if getattr(self.config, "diverge_at", None) == self.step:
                 raise Diverged("toy loss", self.step)
+            if (
+                self.step == 25
+                and (marker := getattr(self.config, "die_once", None))
+                and not Path(marker).exists()
+            ):
+                Path(marker).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
             noise = torch.stack([torch.randn(2, generator=g) for g in self.generators])
             for lane, place in enumerate(self.x):
                 config = self.lanes[lane].config

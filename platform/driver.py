@@ -151,7 +151,7 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: 
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=queue, scheduler=Marshal(desk), num_samples=-1, reuse_actors=True
+            search_alg=queue, scheduler=Marshal(desk, queue), num_samples=-1, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name=f"placement-{os.getpid()}",

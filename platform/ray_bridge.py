@@ -57,6 +57,8 @@ class TrialQueue(_Unpickled, Searcher):
     ):
         super().__init__()
         self._draw, self._desk, self._concurrent, self._stopping = draw, desk, concurrent, stopping
+        self._names: dict[str, str] = {}
+        self._losses: dict[str, str] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True
@@ -69,13 +71,21 @@ class TrialQueue(_Unpickled, Searcher):
         request = self._draw()
         if request is None:
             return Searcher.FINISHED
+        self._names[trial_id] = request["trial"]
         return {"request": dict(request)}
+
+    def note_loss(self, trial_id: str, what: str) -> None:
+        """A worker of this trial was lost; Tune may or may not retry it."""
+        self._losses[trial_id] = what
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         """Nothing: the scheduler has already shown it to the desk."""
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Nothing: the scheduler has already told the desk."""
+        """Ray gives a trial up: its worker could not be started, or was lost more often than it is retried."""
+        if error:
+            reason = f"given up: {self._losses.get(trial_id, 'its worker was lost')}"
+            self._desk.end(self._names[trial_id], Decision("stop", "failed", "failure", reason))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal and Optuna's storage are the state."""
@@ -90,9 +100,9 @@ class TrialQueue(_Unpickled, Searcher):
 class Marshal(_Unpickled, FIFOScheduler):
     """Shows every result to the desk first and carries out what it decides."""
 
-    def __init__(self, desk: Desk):
+    def __init__(self, desk: Desk, queue: TrialQueue):
         super().__init__()
-        self._desk = desk
+        self._desk, self._queue = desk, queue
         self._workers: dict[str, tuple] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
@@ -111,7 +121,7 @@ class Marshal(_Unpickled, FIFOScheduler):
         return TrialScheduler.STOP if decision.action == "stop" else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Ray gave a trial up: its worker could not be started, or was lost more often than it is retried."""
-        cause = str(trial.get_error() or "its worker was lost").strip().splitlines()[-1]
-        reason = f"given up after {trial.num_failures} failures of its worker: {cause}"
-        self._desk.end(trial.config["request"]["trial"], Decision("stop", "failed", "failure", reason))
+        """Tune calls this for every lost worker, also where the trial is then taken up again."""
+        error = trial.get_error()
+        cause = str(error).strip().splitlines()[-1] if error else "its worker was lost"
+        self._queue.note_loss(trial.trial_id, f"{cause} ({trial.num_failures} time(s))")

@@ -244,6 +244,18 @@ def test_a_trial_whose_worker_is_killed_is_taken_up_again_and_nothing_is_doubled
     assert json.loads(flowsweep(home, "rerun", "killed", "--json").stdout)["verdict"] == "reproduced"
 
 
+def test_a_trial_that_loses_more_workers_than_it_may_is_given_up_with_the_reason(home, toy_sweep_values):
+    file = sweep_file(
+        home, toy_sweep_values, name="lost", stages={"tune": {"die_once": str(home.root / "lost")}},
+        search={"trials": 1}, stop={"rule": "none"}, confirm={"top": 0, "baselines": []}, resources={"retries": 0},
+    )  # fmt: skip
+    done = flowsweep(home, "run", file)
+    assert done.returncode == 1
+    ended = facts(home, "lost", "trial_ended")
+    assert [fact.data["status"] for fact in ended] == ["failed"]
+    assert ended[0].data["reason"].startswith("given up: ")
+
+
 def test_a_tracker_that_does_not_answer_is_told_before_anything_starts(home, toy_sweep_values):
     file = sweep_file(home, toy_sweep_values, name="untracked", tracking={"uri": "http://127.0.0.1:9"})
     done = flowsweep(home, "run", file)

@@ -144,7 +144,8 @@ def _paired(pairs: Sequence[float], method: str, p_value: float | None = None) -
         )
     found, count, spread = student_t(pairs, method), len(pairs), stdev(pairs)
     if p_value is None:
-        if spread > 0:
+        # Differences that are equal up to rounding leave a spread that means nothing.
+        if spread > 1e-9 * max(map(abs, pairs)):
             p_value = 2 * _t_tail(abs(found.mean) / (spread / math.sqrt(count)), count - 1)
         else:
             p_value = 1.0 if found.mean == 0 else 2.0 ** (1 - count)  # All alike: the exact sign test.

@@ -91,7 +91,10 @@ def _fields_at(config_type: type[BaseModel], path: tuple) -> list[str]:
 def _description(config_type: type[BaseModel], path: tuple) -> str | None:
     model = _model_at(config_type, path[:-1]) if path else None
     field = model.model_fields.get(str(path[-1])) if model else None
-    return f"It means: {field.description.strip().splitlines()[0]}" if field and field.description else None
+    if field is None or not field.description:
+        return None
+    first_sentence = " ".join(field.description.split()).split(". ")[0].rstrip(".")
+    return f"It means: {first_sentence}."
 
 
 def _model_at(config_type: type[BaseModel], path: tuple) -> type[BaseModel] | None:

@@ -111,3 +111,10 @@ def test_a_score_that_is_no_number_is_neither_better_nor_worse():
     found = compare("return", ([0, 1], [math.nan, 1.0], []), ([0, 1], [0.0, 0.0], []))
     assert found is not None
     assert found.verdict.startswith("not comparable")
+
+
+def test_equal_differences_are_judged_by_their_signs_whatever_the_rounding():
+    nearly = 0.1 + 0.2 - 0.1  # 0.2 and a bit
+    found = compare("return", ((0, 1), (nearly, 0.2), ({}, {})), ((0, 1), (0.0, 0.0), ({}, {})))
+    assert found is not None
+    assert found.p_value == 0.5

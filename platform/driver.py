@@ -76,6 +76,7 @@ def run_sweep(
     with _ray(address) as capacity, _open(paths) as journal, _stop_on_signal(paths, watch) as stopping:
         concurrent = concurrent_trials(plan.spec.resources, capacity)
         before = list(read(paths.journal))
+        _check_same_data(plan, before)
         _write_spec(paths, plan)
         watch(journal.append("sweep_resumed" if before else "sweep_started", **provenance(plan)))
         search = _search(plan, paths, before)
@@ -114,6 +115,20 @@ def _open(paths: SweepPaths) -> Iterator[Journal]:
 def _end(journal: Journal, watch: Callable[[Fact], None], status: str, reason: str) -> str:
     watch(journal.append("sweep_ended", status=status, reason=reason))
     return status
+
+
+def _check_same_data(plan: Plan, before: list[Fact]) -> None:
+    """Refuse to go on over other data than the sweep began with."""
+    then = next(
+        (fact.data["dataset"]["fingerprint"] for fact in before if fact.kind == "sweep_started"), None
+    )
+    if then not in (None, plan.fingerprint):
+        raise Refused(
+            f"has changed since the sweep began: fingerprint {then[:12]} then, {plan.fingerprint[:12]} now",
+            key="dataset",
+            value=plan.spec.dataset,
+            fix="Bring the old data back, or start a new sweep on the new one.",
+        )
 
 
 def _search(plan: Plan, paths: SweepPaths, before: list[Fact]) -> StudySearch:

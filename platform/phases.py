@@ -7,7 +7,9 @@ from typing import Any
 
 from ..trainables.request import TrialRequest
 from .desk import Desk
-from .journal import Fact
+from .errors import Refused
+from .journal import Fact, read
+from .paths import SweepPaths
 from .plan import Plan
 from .search import StudySearch
 
@@ -43,6 +45,35 @@ def confirmations(
         if f"baseline-{stage}" not in known and best:
             params = params_of(recorded, best[0])
             yield _propose(plan, desk, f"baseline-{stage}", "baseline", params, {"through": stage})
+
+
+EXTENDABLE = ("search.trials", "search.sampler", "stop", "confirm", "resources", "tracking")
+"""Settings that may change on the way: none of them alters what a trial with given parameters computes."""
+
+
+def checked_extension(changes: Mapping[str, str], paths: SweepPaths) -> None:
+    """Refuse to extend a sweep by what would make its trials incomparable.
+
+    Raises:
+        Refused: a setting decides what trials compute, or the sweep already has more trials than asked for.
+    """
+    for key, value in changes.items():
+        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in EXTENDABLE):
+            raise Refused(
+                "decides what trials compute, so old and new ones could not be compared",
+                key=key,
+                value=value,
+                fix=f"Start a new sweep with it; an extension may change {', '.join(EXTENDABLE)}.",
+            )
+    if "search.trials" in changes and paths.journal.exists():
+        there = sum(f.kind == "trial_proposed" and f.data["phase"] == "search" for f in read(paths.journal))
+        if changes["search.trials"].isdigit() and int(changes["search.trials"]) < there:
+            raise Refused(
+                f"the sweep already has {there} trials",
+                key="search.trials",
+                value=changes["search.trials"],
+                fix="The number counts the old ones too; give a larger one.",
+            )
 
 
 def ranked(plan: Plan, recorded: Sequence[Fact]) -> list[str]:

@@ -119,13 +119,39 @@ def run(
 @app.command()
 def resume(name: SweepName, address: Address = None, quiet: Quiet = False) -> None:
     """Continue a sweep that was stopped or died; nothing that finished runs again."""
+    carry_on(name, {}, address, quiet)
+
+
+@app.command()
+def extend(
+    name: SweepName,
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="Trials in all, the old ones counted.")
+    ] = None,
+    set_: Set = None,
+    address: Address = None,
+    quiet: Quiet = False,
+) -> None:
+    """Take a sweep further: more trials, another stop rule, another confirmation. Its history is kept.
+
+    Example: `flowsweep extend quickstart --trials 16 --set confirm.top=2`
+    """
+    from ..phases import checked_extension
+
+    changes = settings(set_ or []) | ({"search.trials": str(trials)} if trials is not None else {})
+    checked_extension(changes, Home.default().sweep(name))
+    carry_on(name, changes, address, quiet)
+
+
+def carry_on(name: str, changes: dict[str, str], address: str | None, quiet: bool) -> None:
+    """Run a recorded sweep again from where it is, with some settings changed."""
     from ..plan import make_plan
     from ..spec import load_spec
 
     paths = Home.default().sweep(name)
     if not paths.spec.exists():
         raise UserError("there is no sweep of this name", key="NAME", value=name, fix="See `flowsweep list`.")
-    made = make_plan(load_spec(paths.spec), Home.default(), elsewhere=address is not None)
+    made = make_plan(load_spec(paths.spec, changes), Home.default(), elsewhere=address is not None)
     carry_out(made, address=address, quiet=quiet, resume=True)
 
 

@@ -170,6 +170,9 @@ SLOW = {
 }
 
 
+QUICK = {"stop": {"rule": "none"}, "seeds": {"tune": [0], "test": [10]}, "confirm": {"top": 1, "episodes": 2}}
+
+
 def interrupted(home: Home, file: str, after: str, signals: int) -> tuple[int, str]:
     """Run a sweep, send SIGINT so many times once a line holds ``after``; exit code and output."""
     process = subprocess.Popen(
@@ -212,6 +215,36 @@ def test_a_sweep_stopped_by_ctrl_c_is_resumed_to_the_same_result(home, toy_sweep
     assert set(scored.values()) == {1}, "a score was recorded twice"
     verdict = json.loads(flowsweep(home, "rerun", name, "--trial", "t0000", "--json").stdout)
     assert verdict["verdict"] == "reproduced"
+
+
+def test_a_finished_sweep_is_extended_by_trials_and_keeps_its_history(home, toy_sweep_values):
+    file = sweep_file(home, toy_sweep_values, **{**QUICK, "name": "extended", "search": {"trials": 1}})
+    assert flowsweep(home, "run", file).returncode == 0
+    before = facts(home, "extended")
+    done = flowsweep(home, "extend", "extended", "--trials", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert facts(home, "extended")[: len(before)] == before
+    searched = [f.trial for f in facts(home, "extended", "trial_proposed") if f.data["phase"] == "search"]
+    assert searched == ["t0000", "t0001", "t0002"]
+    fewer = flowsweep(home, "extend", "extended", "--trials", "2")
+    assert (fewer.returncode, "already has 3 trials" in fewer.stderr) == (3, True)
+
+
+def test_an_extension_may_not_change_what_trials_compute(finished):
+    home, _ = finished
+    done = flowsweep(home, "extend", "whole", "--set", "stages.tune.steps=80")
+    assert done.returncode == 3
+    assert "stages.tune.steps" in done.stderr
+    assert "Start a new sweep" in done.stderr
+
+
+def test_a_sweep_does_not_go_on_over_other_data(home, toy_sweep_values, monkeypatch):
+    file = sweep_file(home, toy_sweep_values, **{**QUICK, "name": "moved", "search": {"trials": 1}})
+    assert flowsweep(home, "run", file).returncode == 0
+    monkeypatch.setenv("TOY_DATA_VERSION", "2")
+    done = flowsweep(home, "extend", "moved", "--trials", "2")
+    assert done.returncode == 3
+    assert "dataset: has changed since the sweep began" in done.stderr
 
 
 def test_failures_are_told_apart_and_do_not_stop_the_sweep(home, toy_sweep_values):

@@ -37,7 +37,8 @@ class TuneConfig(StageConfig):
 class Source:
     def __init__(self, name):
         self.name = name
-        self.fingerprint = hashlib.sha256(name.encode()).hexdigest()
+        content = name + os.environ.get("TOY_DATA_VERSION", "1")
+        self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
 
     def describe(self):
         return {"transitions": 10, "findings": []}

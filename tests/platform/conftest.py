@@ -55,3 +55,46 @@ def toy_sweep(toy_system):
         return parse(SweepSpec, {**TOY_SWEEP, **changes})
 
     return build
+
+
+@pytest.fixture
+def walked(toy_sweep, tmp_path: Path):
+    """Walk trials of the toy system in this process, each fact going to the journal of a sweep as a driver's would.
+
+    ``walked(sweep, trial, width=1.0, ended="finished", status="finished")`` returns the home; ``width``
+    decides which stage outputs the trial needs, ``ended`` and ``status`` how trial and sweep end (None: they do not).
+    """
+    from flowsweep.platform.journal import Journal
+    from flowsweep.platform.paths import Home
+    from flowsweep.platform.resolve import resolve
+    from flowsweep.platform.stages import StageStore
+    from flowsweep.trainables.request import TrialRequest
+    from flowsweep.trainables.walk import Walk
+
+    home = Home(tmp_path / "home")
+
+    def walk(sweep: str, trial: str, *, width=1.0, ended="finished", status="finished") -> Home:
+        spec, paths = toy_sweep(name=sweep, stages={"base": {"width": width}}), home.sweep(sweep)
+        configs = resolve(spec).trial_configs({})
+        request = TrialRequest(
+            trial=trial, system="toy", dataset="toy/points", configs=configs, seeds=(0,), through="tune",
+            episodes=2, evaluate_every_steps=10,
+        )  # fmt: skip
+        with Journal(paths.journal) as journal:
+            journal.append("sweep_started", name=sweep, spec=spec.model_dump(mode="json"))
+            journal.append(
+                "trial_proposed", trial, phase="search", params={}, configs=configs, seeds=[0], through="tune"
+            )
+            walk = Walk(request, StageStore(home.stages), paths.trials / trial)
+            for event in walk:
+                data = event.to_json()
+                journal.append(data.pop("kind"), trial, **data)
+                if event.kind == "evaluated":
+                    walk.checkpoint()
+            if ended:
+                journal.append("trial_ended", trial, status=ended, reason="", value=1.0)
+            if status:
+                journal.append("sweep_ended", status=status, reason="")
+        return home
+
+    return walk

@@ -1,0 +1,285 @@
+"""stages, gc, doctor: commands that keep an installation and its disk in order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..paths import Home
+from .shared import Json, console, gib, grid, print_json
+
+if TYPE_CHECKING:
+    from ..collect import Decision, Limits
+    from ..collect_disk import Collected
+    from ..doctor_findings import Finding
+    from ..stage_use import StoredStage
+
+app = typer.Typer()
+
+STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "problem": "red"}
+
+
+@app.command()
+def stages(as_json: Json = False) -> None:
+    """Show what is stored for reuse: what it cost, who uses it, and what reusing it has saved.
+
+    Sorted by what was saved. Example: `flowsweep stages --json`
+    """
+    from ..live import duration
+    from ..stage_use import saved_by_removed, stored_stages, sweep_uses
+    from ..stages import StageStore
+
+    home = Home.default()
+    uses = sweep_uses(home)
+    found = stored_stages(StageStore(home.stages), uses)
+    gone_s = saved_by_removed(found, uses)
+    if as_json:
+        print_json(
+            {
+                "stages": [_stage_json(stage) for stage in found],
+                "bytes": sum(stage.bytes for stage in found),
+                "cpu_s": sum(stage.cpu_s for stage in found),
+                "saved_cpu_s": sum(stage.saved_cpu_s for stage in found),
+                "saved_cpu_s_by_removed": gone_s,
+            }
+        )
+        return
+    if not found:
+        console.print("No stage output is stored yet. Try: flowsweep quickstart")
+    else:
+        columns = [
+            "stage",
+            "key",
+            "seed",
+            "steps",
+            "size",
+            "cost",
+            "created",
+            "last used",
+            "reused",
+            "saved",
+            "used by",
+        ]
+        console.print(grid(None, columns, [_stage_cells(stage) for stage in found], {2, 3, 4, 5, 8, 9}))
+        console.print(
+            f"\n{len(found)} stage outputs, {gib(sum(stage.bytes for stage in found))}; they took "
+            f"{duration(sum(stage.cpu_s for stage in found))} of CPU time and saved "
+            f"{duration(sum(stage.saved_cpu_s for stage in found))}."
+        )
+    if gone_s:
+        console.print(f"Outputs that are no longer stored had saved another {duration(gone_s)}.")
+    for name in (use.name for use in uses if use.status == "damaged"):
+        console.print(
+            f"The journal of {name} is damaged: what it reused is not counted (see `flowsweep show {name}`).",
+            markup=False,
+        )
+
+
+def _stage_json(stage: StoredStage) -> dict:
+    users = [
+        {"sweep": name, "status": status, "alive": (name, status) in stage.alive_users}
+        for name, status in stage.users
+    ]
+    return {**asdict(stage), "users": users}
+
+
+def _stage_cells(stage: StoredStage) -> list[str]:
+    from ..live import duration
+
+    users = [f"{name} ({status})" for name, status in (*stage.alive_users, *stage.users)]
+    users = list(dict.fromkeys(users))
+    more = f" and {len(users) - 2} more" if len(users) > 2 else ""
+    return [
+        stage.stage,
+        stage.key[:12],
+        "" if stage.seed is None else str(stage.seed),
+        f"{stage.steps:,}",
+        gib(stage.bytes),
+        duration(stage.cpu_s),
+        _day(stage.created),
+        _day(stage.last_used),
+        str(stage.reused),
+        duration(stage.saved_cpu_s),
+        ", ".join(users[:2]) + more if users else "no sweep here",
+    ]
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%m-%d %H:%M")
+
+
+@app.command()
+def gc(
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Delete unneeded stage outputs until all this takes no more: 20GiB."
+        ),
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="Delete only stage outputs unused for so long: 30d, 12h."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; without it nothing is touched.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Free disk. Shows what would go and why; deletes with `--yes`.
+
+    Leftovers of killed processes and superseded checkpoints always go; stage outputs only as far as a limit asks,
+    and never one that a sweep may still need. Policies, pictures, journals and datasets are never deleted.
+
+    Example: `flowsweep gc --budget 20GiB --older-than 30d`
+    """
+    from ..collect import decide, parse_age, parse_budget
+    from ..collect_disk import limits_for, survey
+
+    home = Home.default()
+    limits = limits_for(
+        home,
+        None if budget is None else parse_budget(budget),
+        None if older_than is None else parse_age(older_than),
+    )
+    decisions = decide(survey(home), limits)
+    if not as_json:
+        _tell_decisions(decisions)
+    done = _delete(decisions, home, limits, quiet=as_json) if yes else []
+    if as_json:
+        print_json(_gc_json(decisions, limits, done, dry_run=not yes))
+    else:
+        _tell_total(decisions, limits, done, dry_run=not yes)
+    if any(collected.problem for collected in done):
+        raise typer.Exit(1)
+
+
+def _delete(decisions: list[Decision], home: Home, limits: Limits, *, quiet: bool) -> list[Collected]:
+    from ..collect_disk import carry_out
+
+    def tell(collected: Collected) -> None:
+        if collected.problem and not quiet:
+            console.print(f"  kept: {collected.decision.item.what}: {collected.problem}", markup=False)
+
+    return carry_out(decisions, home, limits, tell)
+
+
+def _tell_decisions(decisions: list[Decision]) -> None:
+    going = [decision for decision in decisions if decision.action == "drop"]
+    if going:
+        rows = [[d.item.kind, d.item.what, gib(d.item.bytes), d.reason] for d in going]
+        console.print(grid(None, ["kind", "what", "size", "why"], rows, {2}))
+    kept: Counter[tuple[str, str]] = Counter()
+    for decision in decisions:
+        if decision.action == "keep":
+            kept[decision.item.kind, decision.reason] += decision.item.bytes
+    rows = [[kind, gib(size), reason] for (kind, reason), size in kept.most_common(12)]
+    if rows:
+        console.print(grid("Stays", ["kind", "size", "why"], rows, {1}))
+
+
+def _tell_total(decisions: list[Decision], limits: Limits, done: list[Collected], *, dry_run: bool) -> None:
+    from ..collect import total_bytes
+
+    kept, going = total_bytes(decisions, "keep"), total_bytes(decisions, "drop")
+    if not dry_run:
+        console.print(f"{gib(sum(collected.freed_bytes for collected in done))} freed.")
+    elif going:
+        console.print(
+            f"{gib(going)} would be freed, {gib(kept)} stay. Nothing was touched; delete with --yes."
+        )
+    else:
+        console.print(f"Nothing to free; {gib(kept)} stay.")
+    if limits.budget_bytes is not None and kept > limits.budget_bytes:
+        console.print(
+            f"That is over the budget of {gib(limits.budget_bytes)}: the rest may not go, see why above."
+        )
+    elif not limits.asked and any(decision.reason == "no limit asks for it" for decision in decisions):
+        console.print("Stage outputs nobody needs stay too, unless --budget or --older-than asks for them.")
+
+
+def _gc_json(decisions: list[Decision], limits: Limits, done: list[Collected], *, dry_run: bool) -> dict:
+    from ..collect import total_bytes
+
+    return {
+        "dry_run": dry_run,
+        "limits": asdict(limits),
+        "to_free_bytes": total_bytes(decisions, "drop"),
+        "kept_bytes": total_bytes(decisions, "keep"),
+        "freed_bytes": sum(collected.freed_bytes for collected in done),
+        "decisions": [asdict(decision) for decision in decisions],
+        "problems": [
+            {"name": collected.decision.item.name, "problem": collected.problem}
+            for collected in done
+            if collected.problem
+        ],
+    }
+
+
+@app.command()
+def doctor(
+    tracker: Annotated[
+        str | None, typer.Option(metavar="URI", help="Tracker to ask instead of the embedded one.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Cluster to ask instead of starting Ray here: http://HOST:8265, or a Ray address."),
+    ] = None,
+    no_ray: Annotated[bool, typer.Option("--no-ray", help="Do not start Ray.")] = False,
+    allow_insecure: Annotated[
+        bool, typer.Option("--allow-insecure", help="Speak to another machine in plain http without a token.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check this installation and say what to do. Exits with 1 when there is a problem.
+
+    Nothing is changed. What is started (an embedded Ray, a rendering process) is told first and ended again.
+
+    Example: `flowsweep doctor --tracker http://HOST:5000 --address http://HEAD:8265`
+    """
+    from ..doctor import checks, examine
+
+    cluster = None if address is None else lambda: _ask_cluster(address, allow_insecure)
+    todo = checks(Home.default(), tracker=tracker, ray=not no_ray, cluster=cluster)
+    found = []
+    for finding in examine(todo, lambda doing: typer.secho(f"... {doing}", err=True, dim=True)):
+        found.append(finding)
+        if not as_json:
+            _tell_finding(finding)
+    levels = Counter(finding.level for finding in found)
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in found], "levels": levels})
+    else:
+        problems, warnings = levels["problem"], levels["warning"]
+        console.print(
+            f"\n{problems} problem{'s' * (problems != 1)}, {warnings} warning{'s' * (warnings != 1)}."
+            + (" More about each: docs/troubleshooting.md" if problems + warnings else "")
+        )
+    raise typer.Exit(1 if levels["problem"] else 0)
+
+
+def _tell_finding(finding: Finding) -> None:
+    from rich.markup import escape
+
+    console.print(
+        f"[{STYLES[finding.level]}]{finding.level:<8}[/] {finding.check:<10} {escape(finding.what)}",
+        soft_wrap=True,
+    )
+    if finding.fix:
+        console.print(f"{'':<20}{finding.fix}", markup=False, soft_wrap=True)
+
+
+def _ask_cluster(address: str, allow_insecure: bool) -> Iterator[Finding]:
+    """A dashboard is asked for its version; any other address gets a task."""
+    from ..doctor import check_ray
+    from ..doctor_findings import Finding
+
+    if not address.startswith(("http://", "https://")):
+        yield from check_ray(address)
+        return
+    from ...cluster.endpoint import endpoint, ray_version
+
+    at = endpoint(address, allow_insecure=allow_insecure)
+    yield Finding("cluster", "ok", f"{at.url} answers: Ray {ray_version(at)}")

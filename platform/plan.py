@@ -107,7 +107,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         UserError: something about the sweep cannot work.
         Unreachable: the tracker does not answer.
     """
-    resolved = resolve(spec)
+    resolved = resolve(spec)  # a mistake in the file is told before data are looked for
     if spec.tracking.uri:
         check_tracker(spec.tracking.uri)
     if elsewhere:
@@ -115,6 +115,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     else:
         concurrent = concurrent_trials(spec.resources, local_capacity())
     source = resolved.system.open_source(spec.dataset)
+    resolved = resolve(spec, source)
     rows = [*_search_rows(resolved, source, StageStore(home.stages)), *_confirm_rows(resolved, source)]
     core_h = sum(row.core_h for row in rows)
     steps = resolved.configs[resolved.stage].steps

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from pydantic import ValidationError
 
-from ..search_spaces.parameters import Choice, Space, named_space
-from ..trainables.base import StageConfig, System, load_system
+from ..search_spaces.parameters import Choice, Space, is_proposed, named_space
+from ..trainables.base import Source, StageConfig, System, load_system
 from ..trainables.config import parse
 from .errors import UserError, UserErrors, nearest
 from .spec import SweepSpec
@@ -24,8 +24,9 @@ class Resolved:
     """A sweep that makes sense.
 
     Attributes:
+        spec: the sweep file with its ranges written out, so that what is recorded and resumed searches the same.
         configs: the full configuration of every stage that the searched parameters then amend.
-        space: searched parameters by ``stage.field``.
+        space: searched parameters by ``stage.field``; empty while it waits for the data.
         stage: the stage whose metric is the objective; the walk ends there.
     """
 
@@ -64,8 +65,11 @@ class Resolved:
         return {name: parse(type(self.configs[name]), given, name) for name, given in values.items()}
 
 
-def resolve(spec: SweepSpec) -> Resolved:
+def resolve(spec: SweepSpec, source: Source | None = None) -> Resolved:
     """Check a sweep against its system.
+
+    Args:
+        source: what is learnt from, once it is open. A space that is made from the data is made and checked only then.
 
     Raises:
         UserError, UserErrors: what is wrong, all of it where several things are.
@@ -73,12 +77,24 @@ def resolve(spec: SweepSpec) -> Resolved:
     system = load_system(spec.system)
     configs = _configs(spec, system)
     stage = _objective_stage(spec, system)
-    space = dict(named_space(spec.system, spec.space)) if isinstance(spec.space, str) else dict(spec.space)
-    resolved = Resolved(spec, system, configs, space, stage)
-    errors = [*_space_errors(resolved), *_fixed_errors(resolved), *_baseline_errors(spec, system)]
+    resolved = Resolved(spec, system, configs, {}, stage)
+    errors = list(_baseline_errors(spec, system))
+    space = _space(spec, source)
+    if space is not None:
+        resolved = replace(resolved, spec=spec.model_copy(update={"space": space}), space=space)
+        errors = [*_space_errors(resolved), *_fixed_errors(resolved), *errors]
     if errors:
         raise UserErrors(errors)
     return resolved
+
+
+def _space(spec: SweepSpec, source: Source | None) -> Space | None:
+    """The ranges searched; None when they are made from data that are not open yet."""
+    if not isinstance(spec.space, str):
+        return dict(spec.space)
+    if source is None and is_proposed(spec.system, spec.space):
+        return None
+    return named_space(spec.system, spec.space, source)
 
 
 def _configs(spec: SweepSpec, system: System) -> dict[str, StageConfig]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from ..trainables.base import Source
 from ..trainables.config import FrozenConfig
 from ..trainables.errors import UserError, nearest
 
@@ -78,21 +79,52 @@ Space = Mapping[str, Real | Integer | Choice]
 """Parameters by the stage field they set (``refine.kl_radius``)."""
 
 
+Proposal = Callable[[Any], Space]
+"""A space made from what is learnt from: given the system's opened source. The same source always gives the same
+space; a UserError says why none can be made."""
+
+
 @cache
-def _registered(system: str) -> dict[str, Space]:
+def _registered(system: str) -> dict[str, Space | Proposal]:
     found = {point.name: point for point in entry_points(group="flowsweep.spaces")}
     return dict(found[system].load()) if system in found else {}
 
 
-def named_space(system: str, name: str) -> dict[str, Any]:
-    """A space that ships with a system (``default``, ``kl_radius_only``).
+def is_proposed(system: str, name: str) -> bool:
+    """Whether a named space is made from the data, so that it is known only once they are open.
 
     Raises:
         UserError: the system has no space of that name.
     """
+    return callable(_found(system, name))
+
+
+def named_space(system: str, name: str, source: Source | None = None) -> dict[str, Any]:
+    """A space that ships with a system (``default``, ``kl_radius_only``, ``auto``).
+
+    Args:
+        source: what is learnt from, opened; only spaces that are made from it need it.
+
+    Raises:
+        UserError: the system has no space of that name, or it is made from the data and these do not allow it.
+    """
+    space = _found(system, name)
+    if not callable(space):
+        return dict(space)
+    if source is None:
+        raise UserError(
+            "is made from the data, which are not open here",
+            key="space",
+            value=name,
+            fix="Plan the sweep, which opens them, or write the ranges out.",
+        )
+    return dict(space(source))
+
+
+def _found(system: str, name: str) -> Space | Proposal:
     spaces = _registered(system)
     if name not in spaces:
         raise UserError(
             f"system `{system}` has no such search space", key="space", value=name, fix=nearest(name, spaces)
         )
-    return dict(spaces[name])
+    return spaces[name]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
 from .shared import Json, ProgressBar, console, gib, grid, print_json
+
+if TYPE_CHECKING:
+    from ...trainables.data.dataset import FlatDataset
 
 app = typer.Typer(
     help="Real offline datasets, as Minari datasets: make, import, list and inspect them.",
@@ -94,18 +97,22 @@ def show(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read the flat files and compare their digests.")
     ] = False,
+    variance: Annotated[
+        bool, typer.Option(help="Estimate how much actions vary where states are alike (a second or two).")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Show what a learner would get: sizes, rewards, findings, and the environment it is scored in."""
     from ...trainables.data.catalogue import refuse_damage
     from ...trainables.data.flat import open_dataset
 
-    info = open_dataset(dataset).info
+    opened = open_dataset(dataset)
+    info = opened.info
     if verify:
         refuse_damage(dataset)
-    facts = info.model_dump(mode="json")
+    varied, told = _action_variance(opened) if variance else (None, [])
     if as_json:
-        print_json(facts)
+        print_json(info.model_dump(mode="json") | ({"action_variance": varied} if variance else {}))
         return
     evaluation = info.evaluation
     rows = [
@@ -119,8 +126,31 @@ def show(
             f"{evaluation.id}, {evaluation.max_episode_steps} steps" if evaluation else "none known",
         ],
     ]
+    rows += told
     rows += [[finding.level, finding.text] for finding in info.findings]
     console.print(grid(None, ["", ""], rows))
+
+
+def _action_variance(opened: FlatDataset) -> tuple[dict[str, Any] | None, list[list[str]]]:
+    """How much actions vary, as plain JSON (None where the data are too few), and as rows of the table."""
+    from ...trainables.data.action_variance import action_variance
+
+    try:
+        found = action_variance(opened)
+    except UserError as error:
+        return None, [["action variance", f"unknown: the dataset {error.problem}"]]
+    margin = "" if found.std_error is None else f" ± {1.96 * found.std_error:.2g}"
+    sparser = "" if found.sparser_mean is None else f"; {found.sparser_mean:.3g} from half of the episodes"
+    low, high = 0.1 * found.mean, found.mean
+    return found.model_dump(mode="json"), [
+        ["action variance", f"{found.mean:.3g}{margin} per entry, where states are alike{sparser}"],
+        ["of each entry", ", ".join(f"{value:.3g}" for value in found.per_dimension)],
+        [
+            "suggests",
+            f"a trust-region radius (mean squared displacement per entry) of {low:.2g} (fine manipulation) to {high:.2g} "
+            "(navigation)",
+        ],
+    ]
 
 
 @app.command(

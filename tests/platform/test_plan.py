@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from flowsweep.platform.paths import Home
 from flowsweep.platform.plan import concurrent_trials, make_plan
-from flowsweep.platform.spec import Resources
+from flowsweep.platform.spec import Resources, load_spec
 from flowsweep.platform.stages import StageStore
+from flowsweep.platform.yaml_file import dump_yaml
 from flowsweep.trainables.artifacts import Provenance
 from flowsweep.trainables.base import Snapshot, identity_key
 from flowsweep.trainables.errors import UserError
@@ -82,3 +83,31 @@ def test_as_many_trials_run_at_once_as_fit(resources, capacity, expected):
 def test_an_unknown_dataset_is_refused_by_the_system(toy_sweep, tmp_path: Path):
     with pytest.raises(UserError, match="dataset: is not a toy dataset"):
         make_plan(toy_sweep(dataset="other/points"), Home(tmp_path))
+
+
+def test_a_space_made_from_the_data_is_planned_with_its_numbers_and_reason(toy_sweep, tmp_path: Path):
+    searched = make_plan(toy_sweep(space="of_data"), Home(tmp_path)).to_json()["searched"]
+    assert searched["tune.rate"] == {
+        "type": "real",
+        "low": 0.01,
+        "high": 0.1,
+        "log": False,
+        "reason": "of toy/points",
+    }
+
+
+def test_a_recorded_sweep_keeps_the_ranges_that_were_made_when_it_was_planned(toy_sweep, tmp_path: Path):
+    plan = make_plan(toy_sweep(space="of_data", dataset="toy/three"), Home(tmp_path))
+    file = tmp_path / "sweep.yaml"
+    file.write_text(dump_yaml(plan.spec.model_dump(mode="json")))
+    again = make_plan(load_spec(file), Home(tmp_path))
+    assert again.resolved.space == plan.resolved.space
+    assert again.spec == plan.spec
+    # Made anew they would follow the data, which are others now.
+    elsewhere = make_plan(load_spec(file, {"dataset": "toy/others-now"}), Home(tmp_path))
+    assert elsewhere.resolved.space == plan.resolved.space
+
+
+def test_data_that_allow_no_space_are_refused(toy_sweep, tmp_path: Path):
+    with pytest.raises(UserError, match="too long a name to search"):
+        make_plan(toy_sweep(space="of_data", dataset="toy/a-name-that-goes-on"), Home(tmp_path))

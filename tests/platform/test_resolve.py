@@ -2,6 +2,7 @@
 
 import pytest
 from flowsweep.platform.resolve import resolve
+from flowsweep.trainables.base import load_system
 from flowsweep.trainables.errors import UserError
 
 
@@ -66,3 +67,21 @@ def test_an_unknown_preset_space_or_baseline_is_refused(toy_sweep):
     assert "preset" in refusal(toy_sweep, preset="offcial")
     assert "space" in refusal(toy_sweep, space="defualt")
     assert "confirm.baselines" in refusal(toy_sweep, confirm={"baselines": ["bass"]})
+
+
+def test_a_space_made_from_the_data_waits_until_they_are_open(toy_sweep):
+    fixed = {"fixed": [{"tune.rate": 0.5}]}
+    spec = toy_sweep(space="of_data", search=fixed)
+    assert resolve(spec).space == {}
+    assert resolve(spec).spec == spec
+    source = load_system("toy").open_source(spec.dataset)
+    with pytest.raises(UserError, match=r"tune.rate: must lie in \[0.01, 0.1\] \(got 0.5\)"):
+        resolve(spec, source)
+    assert resolve(toy_sweep(space="of_data"), source).space["tune.rate"].high == 0.1
+    assert "confirm.baselines" in refusal(toy_sweep, space="of_data", confirm={"baselines": ["bass"]})
+
+
+def test_the_resolved_sweep_writes_its_ranges_out(toy_sweep):
+    resolved = resolve(toy_sweep())
+    assert resolved.spec.space == resolved.space
+    assert resolve(resolved.spec) == resolved

@@ -34,6 +34,25 @@ def test_a_dataset_is_listed_and_shown(umaze_dataset):
     assert "PointMaze_UMaze-v3, 300 steps" in run("show", umaze_dataset).stdout
 
 
+def test_a_dataset_is_shown_with_the_radius_it_suggests(umaze_dataset):
+    found = from_json("show", umaze_dataset)["action_variance"]
+    assert found["mean"] == pytest.approx(sum(found["per_dimension"]) / 2)
+    shown = run("show", umaze_dataset).stdout
+    assert f"{found['mean']:.3g} ±" in shown
+    assert f"{0.1 * found['mean']:.2g} (fine manipulation) to {found['mean']:.2g} (navigation)" in shown
+
+
+def test_the_variance_can_be_left_out(umaze_dataset):
+    assert "action_variance" not in from_json("show", umaze_dataset, "--no-variance")
+    assert "suggests" not in run("show", umaze_dataset, "--no-variance").stdout
+
+
+def test_a_dataset_too_small_for_it_is_shown_all_the_same(flowsweep_home):
+    few = from_json("make", "pointmaze-umaze", "--steps", "200", "--workers", "1")["dataset"]
+    assert from_json("show", few)["action_variance"] is None
+    assert "it takes 6 episodes" in run("show", few).stdout
+
+
 def test_making_what_is_there_says_so_at_once(umaze_dataset):
     assert from_json("make", "pointmaze-umaze", "--steps", "20k") == {"dataset": umaze_dataset}
     assert "is ready" in run("make", "pointmaze-umaze", "--steps", "20000").stdout

@@ -141,6 +141,16 @@ SYSTEM = System(
     open_source=open_source,
     presets={"default": lambda: {"base": BaseConfig(), "tune": TuneConfig()}},
 )
+
+
+def space_of_data(source):
+    """Rates up to one in so many letters of the data's name; none for a name that is too long."""
+    if len(source.name) > 20:
+        raise UserError("is too long a name to search", key="dataset", value=source.name)
+    return {"tune.rate": Real(low=0.01, high=1 / len(source.name), reason=f"of {source.name}")}
+
+
 SPACES = {
-    "default": {"tune.rate": Real(low=0.01, high=1.0, log=True), "tune.offset": Real(low=-4.0, high=4.0)}
+    "of_data": space_of_data,
+    "default": {"tune.rate": Real(low=0.01, high=1.0, log=True), "tune.offset": Real(low=-4.0, high=4.0)},
 }

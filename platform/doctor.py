@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from .collect import age
 from .doctor_findings import Finding
@@ -202,12 +203,13 @@ def check_systems() -> Iterator[Finding]:
         yield Finding("systems", "ok", f"{', '.join(sorted(systems))} and their spaces load")
 
 
-def strange_keys(system, spaces: Mapping[str, Mapping]) -> str:
+def strange_keys(system, spaces: Mapping[str, Any]) -> str:
     """What in a system's spaces it does not have, in words; empty when all is well."""
     if system is None:
         return "there is no system of that name"
     fields = {f"{stage.name}.{name}" for stage in system.stages for name in stage.config_type.model_fields}
-    strange = sorted({key for space in spaces.values() for key in space} - fields)
+    written = [space for space in spaces.values() if not callable(space)]  # the others are made from data
+    strange = sorted({key for space in written for key in space} - fields)
     return f"no such field: {', '.join(strange)}" if strange else ""
 
 
@@ -264,9 +266,21 @@ def check_ray(
     elif address:
         fix = "Is it up, and is this a Ray address (`auto` on a node, `ray://HOST:10001`) or its dashboard's (http)?"
         yield Finding(name, "problem", f"{address}: {answer.failure}", fix)
-    elif "RAY_ADDRESS" in os.environ:
-        what = f"RAY_ADDRESS={os.environ['RAY_ADDRESS']} keeps Ray from starting here: {answer.failure}"
-        yield Finding(name, "problem", what, "Unset RAY_ADDRESS, or give the cluster with `--address`.")
+    elif "existing cluster" in answer.failure:
+        yield Finding(name, "problem", *_taken_over())
     else:
         fix = "Look at the newest folder of /tmp/ray for its logs; memory, /dev/shm and open ports are the usual causes."
         yield Finding(name, "problem", answer.failure, fix)
+
+
+def _taken_over() -> tuple[str, str]:
+    """Why Ray looks for a cluster instead of starting here, and the way out."""
+    if address := os.environ.get("RAY_ADDRESS"):
+        return (
+            f"RAY_ADDRESS={address} keeps Ray from starting here",
+            "Unset it, or give the cluster with `--address`.",
+        )
+    return (
+        "Ray remembers a cluster that `ray start` has started on this machine, and does not start another",
+        "Use it with `--address auto`, or end it with `ray stop`, also when it is long gone.",
+    )

@@ -16,7 +16,12 @@ from typing import Any
 
 import psutil
 
-TASK_TIMEOUT_S = 60.0
+START_TIMEOUT_S, CONNECT_TIMEOUT_S, TASK_TIMEOUT_S = 120.0, 60.0, 45.0
+
+UNAUTHENTICATED = (
+    "none or another was sent: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as the cluster has them"
+)
+"""Ray sends the token it finds to a cluster only when that mode is set; the client's own error does not say so."""
 
 
 @dataclass(frozen=True)
@@ -35,37 +40,43 @@ class RayAnswer:
     gpus: float = 0.0
 
 
-def ask_ray(address: str | None, timeout_s: float = 120.0) -> RayAnswer:
+def ask_ray(address: str | None) -> RayAnswer:
     """Start an embedded Ray, or connect to the cluster at ``address``, and run one task there."""
     command = [sys.executable, "-m", "flowsweep.platform.ray_probe", *([address] if address else [])]
-    return answer_of(command, timeout_s)
+    return answer_of(command, CONNECT_TIMEOUT_S if address else START_TIMEOUT_S)
 
 
 def answer_of(command: list[str], timeout_s: float) -> RayAnswer:
     """The answer a probing process prints; everything it started ends with it."""
     probe = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    failure = ""
     try:
         out, err = probe.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        return RayAnswer(f"no answer within {timeout_s:.0f} s")
-    finally:
-        _end(probe)
+        failure = f"no answer within {timeout_s:.0f} s"
+        out, err = _end(probe)
+    answer = RayAnswer(failure) if failure else _answer(out, err, probe.returncode)
+    if answer.failure and "InvalidAuthToken" in err:
+        return RayAnswer(f"it asks for a token, and {UNAUTHENTICATED}")
+    return answer
+
+
+def _answer(out: str, err: str, status: int) -> RayAnswer:
     for line in reversed(out.splitlines()):
         with suppress(ValueError, TypeError):
             return RayAnswer(**json.loads(line))
     said = [line for line in err.splitlines() if line.strip()]
-    return RayAnswer(said[-1].strip()[:300] if said else f"it ended with exit status {probe.returncode}")
+    return RayAnswer(said[-1].strip()[:300] if said else f"it ended with exit status {status}")
 
 
-def _end(probe: subprocess.Popen[str]) -> None:
-    started = []
+def _end(probe: subprocess.Popen[str]) -> tuple[str, str]:
+    """End a process with all it has started; returns what it had printed."""
     with suppress(psutil.NoSuchProcess):
-        started = psutil.Process(probe.pid).children(recursive=True)
-    for process in started:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+        for process in psutil.Process(probe.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
     probe.kill()
-    probe.communicate()
+    return probe.communicate()
 
 
 def probe(address: str | None) -> dict[str, Any]:

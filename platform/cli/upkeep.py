@@ -39,45 +39,42 @@ def stages(as_json: Json = False) -> None:
     found = stored_stages(StageStore(home.stages), uses)
     gone_s = saved_by_removed(found, uses)
     if as_json:
-        print_json(
-            {
-                "stages": [_stage_json(stage) for stage in found],
-                "bytes": sum(stage.bytes for stage in found),
-                "cpu_s": sum(stage.cpu_s for stage in found),
-                "saved_cpu_s": sum(stage.saved_cpu_s for stage in found),
-                "saved_cpu_s_by_removed": gone_s,
-            }
-        )
+        rows = [_stage_json(stage) for stage in found]
+        totals = {name: sum(row[name] for row in rows) for name in ("bytes", "cpu_s", "saved_cpu_s")}
+        print_json({"stages": rows, **totals, "saved_cpu_s_by_removed": gone_s})
         return
-    if not found:
-        console.print("No stage output is stored yet. Try: flowsweep quickstart")
+    if found:
+        _tell_stages(found)
     else:
-        columns = [
-            "stage",
-            "key",
-            "seed",
-            "steps",
-            "size",
-            "cost",
-            "created",
-            "last used",
-            "reused",
-            "saved",
-            "used by",
-        ]
-        console.print(grid(None, columns, [_stage_cells(stage) for stage in found], {2, 3, 4, 5, 8, 9}))
-        console.print(
-            f"\n{len(found)} stage outputs, {gib(sum(stage.bytes for stage in found))}; they took "
-            f"{duration(sum(stage.cpu_s for stage in found))} of CPU time and saved "
-            f"{duration(sum(stage.saved_cpu_s for stage in found))}."
-        )
+        console.print("No stage output is stored yet. Try: flowsweep quickstart")
     if gone_s:
         console.print(f"Outputs that are no longer stored had saved another {duration(gone_s)}.")
     for name in (use.name for use in uses if use.status == "damaged"):
-        console.print(
-            f"The journal of {name} is damaged: what it reused is not counted (see `flowsweep show {name}`).",
-            markup=False,
-        )
+        console.print(f"The journal of {name} is damaged: what it reused is not counted.", markup=False)
+
+
+def _tell_stages(found: list[StoredStage]) -> None:
+    from ..live import duration
+
+    columns = [
+        "stage",
+        "key",
+        "seed",
+        "steps",
+        "size",
+        "cost",
+        "created",
+        "last used",
+        "reused",
+        "saved",
+        "used by",
+    ]
+    console.print(grid(None, columns, [_stage_cells(stage) for stage in found], {2, 3, 4, 5, 8, 9}))
+    console.print(
+        f"\n{len(found)} stage outputs, {gib(sum(stage.bytes for stage in found))}; they took "
+        f"{duration(sum(stage.cpu_s for stage in found))} of CPU time and saved "
+        f"{duration(sum(stage.saved_cpu_s for stage in found))}."
+    )
 
 
 def _stage_json(stage: StoredStage) -> dict:

@@ -93,12 +93,21 @@ def test_a_recorded_tracker_is_asked_and_a_file_that_is_none_is_found(home):
     assert "not a database" in finding.what
 
 
-def test_a_ray_address_that_leads_nowhere_is_a_problem_with_the_way_out(monkeypatch, home):
+def test_what_keeps_ray_from_starting_here_is_named_with_the_way_out(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     (finding,) = doctor.check_ray()
+    assert (finding.level, finding.what) == (
+        "problem",
+        "RAY_ADDRESS=127.0.0.1:9 keeps Ray from starting here",
+    )
+    assert "Unset it" in finding.fix
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    (finding,) = doctor.check_ray()
     assert finding.level == "problem"
-    assert "RAY_ADDRESS=127.0.0.1:9 keeps Ray from starting here" in finding.what
-    assert "Unset RAY_ADDRESS" in finding.fix
+    assert "ray stop" in finding.fix
 
 
 @pytest.mark.parametrize(
@@ -107,6 +116,10 @@ def test_a_ray_address_that_leads_nowhere_is_a_problem_with_the_way_out(monkeypa
         ("import time; time.sleep(60)", "no answer within 1 s"),
         ("import sys; sys.exit('the daemon could not start')", "the daemon could not start"),
         ("import os; os.abort()", "exit status -6"),
+        (
+            "import sys; print('InvalidAuthToken: no', file=sys.stderr); print('{\"failure\": \"no\"}')",
+            "asks for a token",
+        ),
         ("print('chatter'); print('{\"failure\": \"said\"}'); print('more')", "said"),
     ],
 )
@@ -255,6 +268,7 @@ def test_a_space_with_a_field_its_system_lacks_is_named(toy_system):
     from flowsweep.trainables.base import load_system
 
     system = load_system("toy")
+    assert strange_keys(system, {"of_data": lambda source: {}}) == ""
     assert strange_keys(system, {"default": {"tune.rate": None}}) == ""
     assert (
         strange_keys(system, {"default": {"tune.rate": None, "tune.speed": None}})

@@ -149,6 +149,7 @@ def _space_errors(resolved: Resolved) -> Iterable[UserError]:
 
 
 def _fixed_errors(resolved: Resolved) -> Iterable[UserError]:
+    mend = "Change the point, drop it (`search.fixed: []`), or widen the range."
     for index, fixed in enumerate(resolved.spec.search.fixed):
         for key, value in fixed.items():
             where = f"search.fixed.{index}.{key}"
@@ -157,10 +158,12 @@ def _fixed_errors(resolved: Resolved) -> Iterable[UserError]:
                 yield UserError("is not searched", key=where, fix=nearest(key, resolved.space))
             elif isinstance(parameter, Choice):
                 if value not in parameter.values:
-                    yield UserError(f"must be one of {list(parameter.values)}", key=where, value=value)
+                    yield UserError(
+                        f"must be one of {list(parameter.values)}", key=where, value=value, fix=mend
+                    )
             elif isinstance(value, str) or not parameter.low <= value <= parameter.high:
                 yield UserError(
-                    f"must lie in [{parameter.low:g}, {parameter.high:g}]", key=where, value=value
+                    f"must lie in [{parameter.low:g}, {parameter.high:g}]", key=where, value=value, fix=mend
                 )
 
 

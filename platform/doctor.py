@@ -266,21 +266,6 @@ def check_ray(
     elif address:
         fix = "Is it up, and is this a Ray address (`auto` on a node, `ray://HOST:10001`) or its dashboard's (http)?"
         yield Finding(name, "problem", f"{address}: {answer.failure}", fix)
-    elif "existing cluster" in answer.failure:
-        yield Finding(name, "problem", *_taken_over())
     else:
         fix = "Look at the newest folder of /tmp/ray for its logs; memory, /dev/shm and open ports are the usual causes."
         yield Finding(name, "problem", answer.failure, fix)
-
-
-def _taken_over() -> tuple[str, str]:
-    """Why Ray looks for a cluster instead of starting here, and the way out."""
-    if address := os.environ.get("RAY_ADDRESS"):
-        return (
-            f"RAY_ADDRESS={address} keeps Ray from starting here",
-            "Unset it, or give the cluster with `--address`.",
-        )
-    return (
-        "Ray remembers a cluster that `ray start` has started on this machine, and does not start another",
-        "Use it with `--address auto`, or end it with `ray stop`, also when it is long gone.",
-    )

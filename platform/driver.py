@@ -211,7 +211,8 @@ def _ray(address: str | None) -> Iterator[dict[str, float]]:
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     embedded = {} if address else {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **embedded)
+    # "local" and not None: a RAY_ADDRESS or a forgotten `ray start` would otherwise be joined instead.
+    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **embedded)
     try:
         yield {kind: float(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
     finally:

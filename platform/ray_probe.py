@@ -85,7 +85,8 @@ def probe(address: str | None) -> dict[str, Any]:
 
     # As the driver starts it, so that what hinders one hinders the other.
     embedded = {} if address else {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **embedded)
+    # "local" and not None: a RAY_ADDRESS or a forgotten `ray start` would otherwise be joined instead.
+    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **embedded)
     try:
         task = ray.remote(num_cpus=1)(_python)
         resources = ray.cluster_resources()

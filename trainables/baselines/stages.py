@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
-from ..base import Cost, Lane, Learner, Snapshot, Source, Stage, StageConfig
+from ..base import Cost, StageConfig
 from ..cost import network_size, updates_s
-from ..data.dataset import DatasetInfo, FlatDataset
+from ..data.dataset import DatasetInfo
 from ..fidec.config import PretrainConfig
 from ..fidec.cost import velocity_size
-from ..fidec.stages import EVALUATION
+from ..offline_stage import EVALUATION, OfflineStage
 from .config import ActorCriticConfig, DistillConfig, OfflineConfig, ValueConfig
 
 TD = {
@@ -19,7 +19,7 @@ TD = {
 }
 
 
-class Distill(Stage[DistillConfig]):
+class Distill(OfflineStage[DistillConfig]):
     """FQL's critics and one-step policy over the frozen flow."""
 
     name = "distill"
@@ -32,30 +32,26 @@ class Distill(Stage[DistillConfig]):
         **EVALUATION,
     }
 
-    def start(self, lanes: Sequence[Lane[DistillConfig]], source: Source, device: str) -> Learner:
+    def learner(self):
         from .fql import DistillLearner
 
-        return DistillLearner(lanes, cast(FlatDataset, source), device)
+        return DistillLearner
 
-    def finished(
-        self, lanes: Sequence[Lane[DistillConfig]], outputs: Sequence[Snapshot], source: Source, device: str
-    ) -> Learner:
-        from ..offline import FinishedLearner
+    def policy(self, lanes, outputs, device):
         from .fql import stored_policy
 
-        policy = stored_policy(outputs, device)
-        return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
+        return stored_policy(outputs, device)
 
-    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
+    def estimate(self, configs: Mapping[str, StageConfig], data: DatasetInfo) -> Cost:
         """A flow sample, the policy at both states, and the critics once there, trained here and climbed here."""
-        config, data = cast(DistillConfig, configs["distill"]), cast(FlatDataset, source).info
+        config = cast(DistillConfig, configs["distill"])
         flow = _flow_sample(configs, data)
         policy = network_size(config.hidden, data.observation_dim + data.action_dim, data.action_dim)
         critics = _critics(config, data)
         return _cost(config, flow + (1 + 3) * policy + (1 + 3 + 2) * critics, policy + critics)
 
 
-class Value(Stage[ValueConfig]):
+class Value(OfflineStage[ValueConfig]):
     """IFQL's state value and critics; the policy ranks samples of the frozen flow."""
 
     name = "value"
@@ -69,30 +65,26 @@ class Value(Stage[ValueConfig]):
         **EVALUATION,
     }
 
-    def start(self, lanes: Sequence[Lane[ValueConfig]], source: Source, device: str) -> Learner:
+    def learner(self):
         from .ifql import ValueLearner
 
-        return ValueLearner(lanes, cast(FlatDataset, source), device)
+        return ValueLearner
 
-    def finished(
-        self, lanes: Sequence[Lane[ValueConfig]], outputs: Sequence[Snapshot], source: Source, device: str
-    ) -> Learner:
-        from ..offline import FinishedLearner
+    def policy(self, lanes, outputs, device):
         from .ifql import stored_policy
 
-        policy = stored_policy(outputs, device)
-        return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
+        return stored_policy(outputs, device)
 
-    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
+    def estimate(self, configs: Mapping[str, StageConfig], data: DatasetInfo) -> Cost:
         """The state value trained here and read there, the critics trained and their copies read here."""
-        config, data = cast(ValueConfig, configs["value"]), cast(FlatDataset, source).info
+        config = cast(ValueConfig, configs["value"])
         value = network_size(config.hidden, data.observation_dim, 1)
         critics = _critics(config, data)
         flow = velocity_size(cast(PretrainConfig, configs["pretrain"]), data)
         return _cost(config, (3 + 1) * value + (3 + 1) * critics, value + critics + flow)
 
 
-class ActorCritic(Stage[ActorCriticConfig]):
+class ActorCritic(OfflineStage[ActorCriticConfig]):
     """ReBRAC: critics and a deterministic actor, from the dataset alone."""
 
     name = "actor_critic"
@@ -107,27 +99,19 @@ class ActorCritic(Stage[ActorCriticConfig]):
         **EVALUATION,
     }
 
-    def start(self, lanes: Sequence[Lane[ActorCriticConfig]], source: Source, device: str) -> Learner:
+    def learner(self):
         from .rebrac import ActorCriticLearner
 
-        return ActorCriticLearner(lanes, cast(FlatDataset, source), device)
+        return ActorCriticLearner
 
-    def finished(
-        self,
-        lanes: Sequence[Lane[ActorCriticConfig]],
-        outputs: Sequence[Snapshot],
-        source: Source,
-        device: str,
-    ) -> Learner:
-        from ..offline import FinishedLearner
+    def policy(self, lanes, outputs, device):
         from .rebrac import stored_policy
 
-        policy = stored_policy(outputs, device)
-        return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
+        return stored_policy(outputs, device)
 
-    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
+    def estimate(self, configs: Mapping[str, StageConfig], data: DatasetInfo) -> Cost:
         """The critics read there and trained here; the actor read there, and trained through them now and then."""
-        config, data = cast(ActorCriticConfig, configs["actor_critic"]), cast(FlatDataset, source).info
+        config = cast(ActorCriticConfig, configs["actor_critic"])
         actor = network_size(config.hidden, data.observation_dim, data.action_dim)
         critics = _critics(config, data)
         share = 1 / config.actor_delay

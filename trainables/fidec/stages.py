@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
-from ..base import Cost, Lane, Learner, Snapshot, Source, Stage, StageConfig
-from ..data.dataset import FlatDataset
+from ..base import Cost, StageConfig
+from ..data.dataset import DatasetInfo
+from ..offline_stage import EVALUATION, OfflineStage
 from .config import PoolsConfig, PretrainConfig, RefineConfig
 from .cost import FidecConfigs, joint_cost, pools_cost, pretrain_cost, refine_cost
 from .joint_config import JointConfig
 
-EVALUATION = {
-    "success_rate": "share of evaluation episodes that reached success",
-    "return": "undiscounted sum of rewards per evaluation episode",
-    "normalized_score": "return on the scale of the dataset's reference scores, 0 to 100; absent where it names none",
-    "episode_length": "environment steps per evaluation episode",
-}
 REFINEMENT = {
     "critic_loss": "mean square TD error over batch and ensemble",
     "td_error": "mean absolute TD error over batch and ensemble",
@@ -32,7 +27,7 @@ REFINEMENT = {
 }
 
 
-class Pretrain(Stage[PretrainConfig]):
+class Pretrain(OfflineStage[PretrainConfig]):
     """The behaviour policy as a flow."""
 
     name = "pretrain"
@@ -44,26 +39,22 @@ class Pretrain(Stage[PretrainConfig]):
         **EVALUATION,
     }
 
-    def start(self, lanes: Sequence[Lane[PretrainConfig]], source: Source, device: str) -> Learner:
+    def learner(self):
         from .pretrain import PretrainLearner
 
-        return PretrainLearner(lanes, cast(FlatDataset, source), device)
+        return PretrainLearner
 
-    def finished(
-        self, lanes: Sequence[Lane[PretrainConfig]], outputs: Sequence[Snapshot], source: Source, device: str
-    ) -> Learner:
-        from ..offline import FinishedLearner
+    def policy(self, lanes, outputs, device):
         from .learner import flow_from
         from .policy import BasePolicy
 
-        policy = BasePolicy(flow_from(outputs, device))
-        return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
+        return BasePolicy(flow_from(outputs, device))
 
-    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
-        return pretrain_cost(cast(PretrainConfig, configs["pretrain"]), cast(FlatDataset, source).info)
+    def estimate(self, configs: Mapping[str, StageConfig], data: DatasetInfo) -> Cost:
+        return pretrain_cost(cast(PretrainConfig, configs["pretrain"]), data)
 
 
-class PoolsStage(Stage[PoolsConfig]):
+class PoolsStage(OfflineStage[PoolsConfig]):
     """Base actions and Fisher geometry of every state, shared by all refinements of one flow."""
 
     name = "pools"
@@ -81,51 +72,44 @@ class PoolsStage(Stage[PoolsConfig]):
         identity["config"].pop("steps")
         return identity
 
-    def start(self, lanes: Sequence[Lane[PoolsConfig]], source: Source, device: str) -> Learner:
+    def learner(self):
         from .pools import PoolsLearner
 
-        return PoolsLearner(lanes, cast(FlatDataset, source), device)
+        return PoolsLearner
 
-    def finished(
-        self, lanes: Sequence[Lane[PoolsConfig]], outputs: Sequence[Snapshot], source: Source, device: str
-    ) -> Learner:
-        from ..offline import FinishedLearner, upstream
+    def policy(self, lanes, outputs, device):
+        from ..offline import upstream
         from .learner import flow_from
         from .policy import BasePolicy
 
-        policy = BasePolicy(flow_from(upstream(lanes, "pretrain"), device))
-        return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
+        return BasePolicy(flow_from(upstream(lanes, "pretrain"), device))
 
-    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
-        return pools_cost(FidecConfigs.of(configs), cast(FlatDataset, source).info)
+    def estimate(self, configs: Mapping[str, StageConfig], data: DatasetInfo) -> Cost:
+        return pools_cost(FidecConfigs.of(configs), data)
 
 
-class Refine(Stage[RefineConfig]):
+class Refine(OfflineStage[RefineConfig]):
     """Critics, residual and dual over the frozen flow."""
 
     name = "refine"
     config_type = RefineConfig
     metrics = {**REFINEMENT, **EVALUATION}  # noqa: RUF012
 
-    def start(self, lanes: Sequence[Lane[RefineConfig]], source: Source, device: str) -> Learner:
+    def learner(self):
         from .refine import RefineLearner
 
-        return RefineLearner(lanes, cast(FlatDataset, source), device)
+        return RefineLearner
 
-    def finished(
-        self, lanes: Sequence[Lane[RefineConfig]], outputs: Sequence[Snapshot], source: Source, device: str
-    ) -> Learner:
-        from ..offline import FinishedLearner
+    def policy(self, lanes, outputs, device):
         from .refine import stored_policy
 
-        policy = stored_policy(outputs, device)
-        return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
+        return stored_policy(outputs, device)
 
-    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
-        return refine_cost(FidecConfigs.of(configs), cast(FlatDataset, source).info)
+    def estimate(self, configs: Mapping[str, StageConfig], data: DatasetInfo) -> Cost:
+        return refine_cost(FidecConfigs.of(configs), data)
 
 
-class Joint(Stage[JointConfig]):
+class Joint(OfflineStage[JointConfig]):
     """Flow, critics, residual and dual in one update, as published."""
 
     name = "joint"
@@ -136,19 +120,15 @@ class Joint(Stage[JointConfig]):
         **EVALUATION,
     }
 
-    def start(self, lanes: Sequence[Lane[JointConfig]], source: Source, device: str) -> Learner:
+    def learner(self):
         from .joint import JointLearner
 
-        return JointLearner(lanes, cast(FlatDataset, source), device)
+        return JointLearner
 
-    def finished(
-        self, lanes: Sequence[Lane[JointConfig]], outputs: Sequence[Snapshot], source: Source, device: str
-    ) -> Learner:
-        from ..offline import FinishedLearner
+    def policy(self, lanes, outputs, device):
         from .joint import stored_policy
 
-        policy = stored_policy(outputs, device)
-        return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
+        return stored_policy(outputs, device)
 
-    def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
-        return joint_cost(cast(JointConfig, configs["joint"]), cast(FlatDataset, source).info)
+    def estimate(self, configs: Mapping[str, StageConfig], data: DatasetInfo) -> Cost:
+        return joint_cost(cast(JointConfig, configs["joint"]), data)

@@ -120,7 +120,7 @@ def sync(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option("--port", help="Port on this machine.")] = 5000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")] = 5000,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; others can then read everything.")
     ] = "127.0.0.1",
@@ -128,9 +128,10 @@ def ui(
     """Browse every recorded run in MLflow. Ctrl-C ends it."""
     import subprocess
 
-    from ..tracking_server import server_command, server_environment
+    from ..tracking_server import check_port, server_command, server_environment
 
     home = Home.default()
+    check_port(host, port)
     console.print(
         f"MLflow over {home.mlflow_uri}: http://{host}:{port}  (experiments are named flowsweep/SYSTEM)",
         soft_wrap=True,

@@ -99,7 +99,9 @@ def run_sweep(
             _end(journal, watch, "interrupted", "left at once")
             raise
         finally:
-            unsent = tracker.close(timeout_s=DRAIN_S)
+            unsent = tracker.close(
+                DRAIN_S, lambda left: watch(Fact(-1, time.time(), "sending", data={"unsent": left}))
+            )
         return Outcome(status, desk.ended, unsent, no_report)
 
 

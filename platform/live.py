@@ -136,6 +136,7 @@ class LiveView:
 
     def __init__(self, plan: Plan, console: Console, quiet: bool = False, before: Iterable[Fact] = ()):
         self.board, self.console, self.quiet = Board(plan), console, quiet
+        self._told_sending = False
         for fact in before:
             self.board.take(fact)
         # A function, so that the clock moves between facts too.
@@ -156,6 +157,11 @@ class LiveView:
 
     def __call__(self, fact: Fact) -> None:
         self.board.take(fact)
+        if fact.kind == "sending" and fact.data["unsent"] and not self._told_sending and not self.quiet:
+            self._told_sending = True
+            self.console.print(
+                f"Sending {fact.data['unsent']:,} facts to the tracker, for a minute at most ..."
+            )
         if fact.kind == "stopping":
             self.console.print("Stopping: trials store their state and leave. Ctrl-C again leaves at once.")
         if not self._live and not self.quiet and (line := spoken(fact, self.board)):

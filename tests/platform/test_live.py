@@ -72,11 +72,14 @@ def test_without_a_terminal_facts_become_lines(plan, tmp_path: Path):
         view(fact("pulse", stage="tune", step=3, steps=40))
         view(scored("t0000", 0.25))
         view(fact("trial_ended", status="pruned", reason="too low", value=0.25))
+        view(Fact(-1, 0.0, "sending", None, {"unsent": 1200}))
+        view(Fact(-1, 0.0, "sending", None, {"unsent": 600}))
     lines = (tmp_path / "out").read_text().splitlines()
     assert lines == [
         "t0000  proposed  tune.rate=0.125  tune.offset=1",
         "t0000  tune step 20/40  return 0.25",
         "t0000  pruned  return 0.25  (too low)  [1/6]",
+        "Sending 1,200 facts to the tracker, for a minute at most ...",
     ]
 
 

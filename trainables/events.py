@@ -47,7 +47,7 @@ class StageReused(Event):
 class Progress(Event):
     """Training metrics, each a list with one mean per lane over the updates since the last report.
 
-    ``cpu_s`` is the process time those updates took, for all lanes together.
+    ``cpu_s`` and ``wall_s`` are the process time and the elapsed time those updates took, for all lanes together.
     """
 
     kind: ClassVar[str] = "progress"
@@ -57,6 +57,7 @@ class Progress(Event):
     seeds: Sequence[int]
     metrics: Mapping[str, Sequence[float]]
     cpu_s: float
+    wall_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Training:
         self.checkpoints = Checkpoints(folder)
         self._sums: dict[str, list[float]] = {}
         self._counted_steps = 0
-        self._cpu_s = 0.0
+        self._cpu_s = self._wall_s = 0.0
         self._evaluated_step = 0
         self._resume()
 
@@ -75,6 +75,7 @@ class Training:
             "sums": self._sums,
             "counted_steps": self._counted_steps,
             "cpu_s": self._cpu_s,
+            "wall_s": self._wall_s,
             "evaluated_step": self._evaluated_step,
         }
         path = self.checkpoints.save(
@@ -89,13 +90,15 @@ class Training:
         self.learner.load_state(Snapshot(snapshot.tensors, snapshot.meta["learner"]))
         course = snapshot.meta["course"]
         self._sums, self._counted_steps = course["sums"], course["counted_steps"]
-        self._cpu_s, self._evaluated_step = course["cpu_s"], course["evaluated_step"]
+        self._cpu_s, self._wall_s = course["cpu_s"], course.get("wall_s", 0.0)
+        self._evaluated_step = course["evaluated_step"]
 
     def _advance(self, steps: int) -> None:
         # Bursts have fixed borders, so that sums of floats come out equal after an interruption.
-        started_s = time.process_time()
+        cpu_s, wall_s = time.process_time(), time.monotonic()
         metrics = self.learner.advance(steps)
-        self._cpu_s += time.process_time() - started_s
+        self._cpu_s += time.process_time() - cpu_s
+        self._wall_s += time.monotonic() - wall_s
         for name, values in metrics.items():
             held = self._sums.setdefault(name, [0.0] * len(values))
             self._sums[name] = [total + value * steps for total, value in zip(held, values, strict=True)]
@@ -103,8 +106,10 @@ class Training:
 
     def _report(self) -> Progress:
         means = {name: [total / self._counted_steps for total in sums] for name, sums in self._sums.items()}
-        report = Progress(self.stage, self.learner.step, self.steps, self.seeds, means, self._cpu_s)
-        self._sums, self._counted_steps, self._cpu_s = {}, 0, 0.0
+        report = Progress(
+            self.stage, self.learner.step, self.steps, self.seeds, means, self._cpu_s, self._wall_s
+        )
+        self._sums, self._counted_steps, self._cpu_s, self._wall_s = {}, 0, 0.0, 0.0
         return report
 
     def _evaluate(self) -> Evaluated:

@@ -1,17 +1,57 @@
-"""The pools on the device, and batches gathered from them.
+"""The pools on the device, batches gathered from them, and what is known of all states together.
 
 Legend: P lanes, B batch, N transitions, S states, M base actions per state, K scores, O observation, A action.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from ..base import Snapshot
 from ..data.columns import gather
 from .fisher import Fisher
+
+TRACE_ROWS = 65_536  # states whose traces are summed at once
+
+
+def mean_trace(pools: Mapping[str, torch.Tensor], rows: torch.Tensor) -> float:
+    """Mean tr F over the states that transitions start from.
+
+    Args:
+        pools: tensors [S, ...] of one lane.
+        rows: [N] their state rows.
+    """
+    total = 0.0
+    for part in rows.split(TRACE_ROWS):
+        chosen = {name: value.index_select(0, part) for name, value in pools.items()}
+        fisher = Fisher(chosen.get("scores"), chosen.get("matrix"))
+        total += fisher.trace(chosen["base_actions"][:, 0]).sum(dtype=torch.float64).item()
+    return total / len(rows)
+
+
+def dataset_trace(stored: Snapshot, rows: torch.Tensor) -> float:
+    """The mean trace that pools were stored with; computed where they are of a version that did not store it."""
+    found = stored.meta.get("fisher_trace")
+    return (
+        mean_trace(stored.tensors, rows.to(stored.tensors["base_actions"].device)) if found is None else found
+    )
+
+
+def fisher_of_rows(snapshots: Sequence[Snapshot], rows: torch.Tensor, device: str | torch.device) -> Fisher:
+    """Fisher matrices of a few state rows [B], the same rows in the pools of every lane; of [P, B] states."""
+
+    def part(name: str) -> torch.Tensor:
+        return torch.stack([snapshot.tensors[name][rows] for snapshot in snapshots]).to(device)
+
+    names = snapshots[0].tensors
+    if "matrix" in names:
+        return Fisher(matrix=part("matrix"))
+    if "scores" not in names:
+        return Fisher()
+    local = snapshots[0].meta["pools"]["fisher_scope"] == "local"
+    return Fisher(scores=part("scores")[:, :, :1] if local else part("scores"))
 
 
 class Pools:

@@ -106,8 +106,8 @@ class RefinementFields(_Checked):
     hidden: Widths = _widths()
     """Widths of the hidden layers of critics and residual."""
     kl_radius: float = lane_field(1e-3, gt=0, le=100)
-    """Bound on the mean penalty. With `normalization: per_state_trace` it is a mean square displacement per
-    action entry, measured in the Fisher metric; with `none` it is nats."""
+    """Bound on the mean penalty. With `normalization: per_state_trace` or `dataset_trace` it is a mean square
+    displacement per action entry, measured in the Fisher metric; with `none` it is nats."""
     residual_scale: float = lane_field(1.0, gt=0, le=100)
     """Factor on the residual network's output; with `residual_form: tanh` the largest displacement."""
     residual_form: Literal["linear", "tanh"] = "linear"
@@ -134,9 +134,10 @@ class RefinementFields(_Checked):
     """Whether `damping_value` counts in mean eigenvalues of the state's Fisher matrix or as it stands."""
     damping_value: float = lane_field(1e-2, ge=0, le=1e3)
     """Multiple of the identity added to the Fisher matrix."""
-    normalization: Literal["per_state_trace", "none"] = "per_state_trace"
-    """Divide the Fisher matrix by its mean eigenvalue, state by state; or keep it, with the half of the
-    second-order KL, so that the radius is in nats."""
+    normalization: Literal["per_state_trace", "dataset_trace", "none"] = "per_state_trace"
+    """Divide the Fisher matrix by its own mean eigenvalue, state by state; by the mean over the dataset, so that
+    states with loose data get more room than tight ones; or keep it, with the half of the second-order KL, so that
+    the radius is in nats."""
     gradient_clip: Literal["module", "global", "none"] = "module"
     """Limit the gradient norm of each network, of all together, or of none."""
     gradient_norm: float = Field(default=5.0, gt=0)

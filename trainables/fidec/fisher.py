@@ -100,6 +100,14 @@ class Fisher:
             return self.matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
         return like.new_full(like.shape[:-1], like.shape[-1])
 
+    def as_matrix(self, like: torch.Tensor) -> torch.Tensor:
+        """F itself, [..., A, A]; ``like`` is [..., A] and gives shape and size for the identity."""
+        if self.scores is not None:
+            return outer_mean(self.scores)
+        if self.matrix is not None:
+            return self.matrix
+        return torch.eye(like.shape[-1], device=like.device).expand(*like.shape, -1)
+
 
 def outer_mean(scores: torch.Tensor) -> torch.Tensor:
     """Mean outer product of scores [..., K, A]; [..., A, A]."""
@@ -120,21 +128,45 @@ class Metric:
     Attributes:
         damping: ``relative`` counts in mean eigenvalues of the state's matrix, ``absolute`` as it stands.
         damping_value: [P] multiple of the identity that is added.
-        normalization: ``per_state_trace`` divides by the damped mean eigenvalue and by A, so that an isotropic
-            matrix of any size gives the mean square displacement; ``none`` gives half the quadratic form, nats.
+        normalization: ``per_state_trace`` divides by the state's damped mean eigenvalue and by A, so that an
+            isotropic matrix of any size gives the mean square displacement; ``dataset_trace`` divides by the
+            dataset's, so that tight states are dearer than loose ones; ``none`` gives half the quadratic form, nats.
+        dataset_trace: [P] mean tr F over the dataset; read by ``dataset_trace`` only.
+
+    Raises:
+        ValueError: ``dataset_trace`` without that mean.
     """
 
     damping: Literal["relative", "absolute"]
     damping_value: torch.Tensor
-    normalization: Literal["per_state_trace", "none"]
+    normalization: Literal["per_state_trace", "dataset_trace", "none"]
+    dataset_trace: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.normalization == "dataset_trace" and self.dataset_trace is None:
+            raise ValueError("normalization by the dataset's trace needs that trace")
 
     def penalty(self, fisher: Fisher, displacement: torch.Tensor) -> torch.Tensor:
         """The penalty of each displacement [P, B, A]; [P, B]."""
         size = displacement.shape[-1]
         mean_eigenvalue = fisher.trace(displacement) / size
-        value = self.damping_value.unsqueeze(-1)
-        ridge = value * mean_eigenvalue if self.damping == "relative" else value.expand_as(mean_eigenvalue)
+        ridge = self._ridge(mean_eigenvalue)
         form = fisher.quadratic(displacement) + ridge * displacement.square().sum(-1)
         if self.normalization == "none":
             return 0.5 * form
+        if self.normalization == "dataset_trace" and self.dataset_trace is not None:
+            # The ridge is linear in the eigenvalue, so that of the mean is the dataset's mean ridge.
+            mean_eigenvalue = (self.dataset_trace / size).unsqueeze(-1)
+            ridge = self._ridge(mean_eigenvalue)
         return form / ((mean_eigenvalue + ridge).clamp_min(1e-6) * size)
+
+    def eigenvalue_spread(self, fisher: Fisher, like: torch.Tensor) -> torch.Tensor:
+        """Largest over mean eigenvalue of the damped matrices, for rows like [P, B, A]; [P, B]."""
+        mean_eigenvalue = fisher.trace(like) / like.shape[-1]
+        largest = eigenvalue_spread(fisher.as_matrix(like)) * mean_eigenvalue
+        ridge = self._ridge(mean_eigenvalue)
+        return (largest + ridge) / (mean_eigenvalue + ridge).clamp_min(1e-12)
+
+    def _ridge(self, mean_eigenvalue: torch.Tensor) -> torch.Tensor:
+        value = self.damping_value.unsqueeze(-1)
+        return value * mean_eigenvalue if self.damping == "relative" else value.expand_as(mean_eigenvalue)

@@ -156,13 +156,22 @@ class JointLearner(OfflineLearner):
     def advance(self, steps: int) -> dict[str, list[float]]:
         """Run ``steps`` updates; one mean per lane and metric."""
         means = MetricMeans()
+        batch: RefineBatch | None = None
         for _ in range(steps):
-            means.add(self._update(self._draws()))
+            flow_batch, batch = self._batches(self._draws())
+            means.add(self._update(flow_batch, batch))
         self.step += steps
-        return means.read(self.step)
+        return {**means.read(self.step), **self._spread(batch)}
 
-    def _update(self, draws: Draws) -> Metrics:
-        losses, metrics = joint_losses(self.modules, self.targets, *self._batches(draws), self.method)
+    def _spread(self, batch: RefineBatch | None) -> dict[str, list[float]]:
+        """Eigenvalue spread of the metric in the newest batch; the flow moves too slowly to look at every one."""
+        if batch is None:
+            return {}
+        spread = self.method.policy.metric.eigenvalue_spread(batch.fisher, batch.base)
+        return {"eigenvalue_spread": spread.mean(-1).tolist()}
+
+    def _update(self, flow_batch: FlowBatch, batch: RefineBatch) -> Metrics:
+        losses, metrics = joint_losses(self.modules, self.targets, flow_batch, batch, self.method)
         total = torch.stack(list(losses.values())).sum()
         values = torch.autograd.grad(total, list(self.params.values()))
         gradients = dict(zip(self.params, values, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..config import lane_field
 from .config import FisherFields, FlowFields, RefinementFields
@@ -21,3 +21,14 @@ class JointConfig(FlowFields, FisherFields, RefinementFields):
     """GELU by the approximation JAX libraries use, or exact, which is several times faster on CPU."""
     affine_norm: bool = True
     """Give the critics' layer normalisation its own scale and shift."""
+
+    @field_validator("normalization")
+    @classmethod
+    def _without_a_frozen_flow(cls, value: str) -> str:
+        # The trace would be of a flow that moves: the radius would mean something else in every update.
+        if value == "dataset_trace":
+            raise ValueError(
+                "`dataset_trace` needs the mean trace of a frozen flow, and here the flow is trained along; use "
+                "`per_state_trace` or `none`, or the system `fidec`"
+            )
+        return value

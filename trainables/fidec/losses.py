@@ -186,6 +186,7 @@ def _residual_metrics(policy, batch, taken, penalty, actions, values) -> Metrics
         "constraint_active": active,
         "kl_nats": 0.5 * batch.fisher.quadratic(taken).mean(-1),
         "q_mean": values.detach().mean(-1),
+        "q_max": values.detach().amax(-1),
         "residual_rms": taken.square().mean((-1, -2)).sqrt(),
         "residual_max": taken.abs().amax((-1, -2)),
         "boundary_share": (actions.abs() >= 1).float().mean((-1, -2)),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+import torch
+
 from ..base import Lane, Snapshot
 from ..nets import MLP
 from ..population import lane_values, shared_config, stacked
@@ -22,16 +24,24 @@ C = TypeVar("C", bound=RefinementFields)
 
 
 def refinement(
-    lanes: Sequence[Lane[C]], states: int, actions: int, device: str, *, tanh_gelu: bool = False
+    lanes: Sequence[Lane[C]],
+    states: int,
+    actions: int,
+    device: str,
+    *,
+    tanh_gelu: bool = False,
+    traces: Sequence[float] | None = None,
 ) -> Policy:
-    """How the P lanes make refined actions, from their configurations."""
+    """How the P lanes make refined actions, from their configurations and, where asked for, [P] mean traces."""
     config = shared_config(lanes)
+    trace = None if traces is None else torch.tensor(traces, device=device)
+    damping = lane_values(lanes, "damping_value", device)
     return Policy(
         network=MLP(states + actions, actions, config.hidden, tanh_gelu=tanh_gelu),
         scale=lane_values(lanes, "residual_scale", device),
         form=config.residual_form,
         radius=lane_values(lanes, "kl_radius", device),
-        metric=Metric(config.damping, lane_values(lanes, "damping_value", device), config.normalization),
+        metric=Metric(config.damping, damping, config.normalization, trace),
         project=config.constraint == "per_state_projection",
     )
 

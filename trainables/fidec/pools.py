@@ -15,6 +15,7 @@ from ..data.dataset import FlatDataset
 from ..offline import OfflineLearner, upstream
 from ..population import MetricMeans, prefixed, restore, shared_config
 from ..streams import Streams
+from .columns import mean_trace
 from .config import PoolsConfig
 from .fisher import Fisher, eigenvalue_spread, outer_mean
 from .learner import flow_from
@@ -96,11 +97,11 @@ class PoolsLearner(OfflineLearner):
         self.step, self.metrics = snapshot.meta["step"], dict(snapshot.meta["metrics"])
 
     def outputs(self) -> list[Snapshot]:
-        """Base actions and Fisher geometry of every state row, one set per lane."""
-        meta = {"pools": self.config.model_dump(mode="json")}
+        """Base actions and Fisher geometry of every state row, and the mean trace, one set per lane."""
+        lanes = [{name: value[lane] for name, value in self.pools.items()} for lane in range(len(self.lanes))]
+        rows, config = on_device(self.source.rows, self.device), self.config.model_dump(mode="json")
         return [
-            Snapshot({name: value[lane] for name, value in self.pools.items()}, meta)
-            for lane in range(len(self.lanes))
+            Snapshot(pools, {"pools": config, "fisher_trace": mean_trace(pools, rows)}) for pools in lanes
         ]
 
 

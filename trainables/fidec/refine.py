@@ -6,7 +6,9 @@ Legend: P lanes, E critics, B batch, O observation size, A action size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 
 from ..base import Lane, Snapshot
@@ -18,7 +20,7 @@ from ..offline import ModularLearner, upstream
 from ..optimizers import clipped
 from ..population import lane_values, shared_config
 from ..streams import Streams
-from .columns import Pools
+from .columns import Pools, dataset_trace, fisher_of_rows
 from .config import PoolsConfig, RefineConfig
 from .fisher import Fisher
 from .learner import flow_from, flow_tensors
@@ -26,6 +28,8 @@ from .losses import RefineBatch, dual_loss, residual_loss, td_loss
 from .networks import critic_network, rebuilt_policy, refinement
 from .policy import Guidance, RefinedPolicy
 from .sampling import FisherSettings, FreshNoise, fresh_base
+
+SPREAD_ROWS = 256  # states whose eigenvalues are computed, for a metric
 
 
 def fisher_settings(pools: Mapping) -> FisherSettings:
@@ -47,13 +51,28 @@ class RefineLearner(ModularLearner):
         self.pools_config = stored[0].meta["pools"]
         self.fisher = fisher_settings(self.pools_config)
         states, actions = source.info.observation_dim, source.info.action_dim
-        self.refinement = refinement(lanes, states, actions, device)
+        self.traces = self._traces(stored)
+        self.refinement = refinement(lanes, states, actions, device, traces=self.traces)
+        self.spread = self._spread(stored)
         self.critic = critic_network(config, states, actions)
         self._start_parameters()
         self.discount = lane_values(lanes, "discount", device)
         self.target_rate = lane_values(lanes, "target_rate", device)
         self.log_alpha_min = lane_values(lanes, "log_alpha_min", device)
         self.log_alpha_max = lane_values(lanes, "log_alpha_max", device)
+
+    def _traces(self, pools: Sequence[Snapshot]) -> list[float] | None:
+        if self.config.normalization != "dataset_trace":
+            return None
+        return [dataset_trace(snapshot, self.columns.rows) for snapshot in pools]
+
+    def _spread(self, pools: Sequence[Snapshot]) -> list[float]:
+        """Eigenvalue spread of the metric, at states evenly over the dataset; the flow being frozen, it is fixed."""
+        rows = self.source.rows
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), SPREAD_ROWS)).astype(int)]
+        fisher = fisher_of_rows(pools, torch.from_numpy(some), self.device)
+        like = torch.empty(len(pools), len(some), self.flow.action_dim, device=self.device)
+        return self.refinement.metric.eigenvalue_spread(fisher, like).mean(-1).tolist()
 
     def _start_parameters(self) -> None:
         init = Streams(self.seeds, "refine/init").generators
@@ -68,6 +87,10 @@ class RefineLearner(ModularLearner):
             "dual": "dual_learning_rate",
         }
         self.start_networks("refine", initial, rates, followed=["critic"])
+
+    def advance(self, steps: int) -> dict[str, list[float]]:
+        """Run ``steps`` updates; one mean per lane and metric."""
+        return {**super().advance(steps), "eigenvalue_spread": self.spread}
 
     def update(self) -> dict[str, torch.Tensor]:
         """One update of every network, all gradients taken at the same parameters."""
@@ -137,17 +160,18 @@ class RefineLearner(ModularLearner):
 
     def outputs(self) -> list[Snapshot]:
         """Everything the refined policy needs, the flow included, and the critics."""
-        meta = {"flow": self.flow.settings(), "pools": self.pools_config}
         return [
             Snapshot(
-                {
-                    **flow_tensors(self.flow, lane),
-                    **self.lane_tensors(lane, "residual", "critic"),
-                },
-                {**meta, "refine": self.lanes[lane].config.model_dump(mode="json")},
+                {**flow_tensors(self.flow, lane), **self.lane_tensors(lane, "residual", "critic")},
+                self._meta(lane),
             )
             for lane in range(len(self.lanes))
         ]
+
+    def _meta(self, lane: int) -> dict[str, Any]:
+        config = self.lanes[lane].config.model_dump(mode="json")
+        meta = {"flow": self.flow.settings(), "pools": self.pools_config, "refine": config}
+        return meta if self.traces is None else {**meta, "fisher_trace": self.traces[lane]}
 
 
 def stored_policy(outputs: Sequence[Snapshot], device: str) -> RefinedPolicy:
@@ -155,11 +179,13 @@ def stored_policy(outputs: Sequence[Snapshot], device: str) -> RefinedPolicy:
     lanes = [Lane(parse(RefineConfig, snapshot.meta["refine"]), seed=0) for snapshot in outputs]
     config, settings = shared_config(lanes), outputs[0].meta["flow"]
     states, actions = settings["observation_dim"], settings["action_dim"]
+    given = config.normalization == "dataset_trace"
+    traces = [snapshot.meta["fisher_trace"] for snapshot in outputs] if given else None
     return rebuilt_policy(
         outputs,
         config,
         flow_from(outputs, device),
-        refinement(lanes, states, actions, device),
+        refinement(lanes, states, actions, device, traces=traces),
         critic_network(config, states, actions),
         fisher_settings(outputs[0].meta["pools"]),
     )

@@ -16,6 +16,7 @@ REFINEMENT = {
     "critic_loss": "mean square TD error over batch and ensemble",
     "td_error": "mean absolute TD error over batch and ensemble",
     "q_mean": "mean critic value of the refined actions; rising is normal while values propagate",
+    "q_max": "largest critic value of a refined action in a batch; running off, it shows overestimation",
     "penalty": "mean Fisher penalty of the displacement, the quantity bounded by kl_radius",
     "penalty_over_radius": "penalty divided by kl_radius: above 1 the bound is exceeded",
     "constraint_active": "share of updates with penalty above 0.9 kl_radius; of states, when projecting",
@@ -24,6 +25,7 @@ REFINEMENT = {
     "residual_rms": "root mean square displacement per action entry",
     "residual_max": "largest displacement of an action entry in a batch",
     "boundary_share": "share of refined action entries at the action box",
+    "eigenvalue_spread": "largest over mean eigenvalue of the damped Fisher matrix: 1 isotropic, action size one-directional",
 }
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -33,11 +33,47 @@ class StageConfig(FrozenConfig):
     """Gradient updates of this stage."""
 
     def warnings(self) -> list[str]:
-        """Settings that are allowed but cannot do what they seem to ask; shown by the plan."""
+        """Settings that are allowed but cannot do what they seem to ask; shown by the plan and the results."""
         return []
+
+    def unread(self) -> dict[str, str]:
+        """Fields whose value changes nothing as the other fields stand, each with the reason; searching one is idle."""
+        return {}
 
 
 C = TypeVar("C", bound=StageConfig)
+
+
+@dataclass(frozen=True)
+class Evidence(Generic[C]):
+    """What one trial says of a stage: how it was configured, and what it reported while training.
+
+    Attributes:
+        trial: its id.
+        config: the stage's configuration in this trial.
+        curves: metric (without the stage) to its value at every report, oldest first, mean over seeds.
+    """
+
+    trial: str
+    config: C
+    curves: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class SettingFinding:
+    """A setting that could not do what it seems to, or did not, with the evidence.
+
+    Attributes:
+        rule: short name of what was noticed (``constraint_slack``).
+        setting: the field concerned; with its stage in front (``refine.kl_radius``) once it leaves the stage.
+        reason: one or two sentences with the figures it rests on.
+        trials: the trials it was noticed in.
+    """
+
+    rule: str
+    setting: str
+    reason: str
+    trials: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -117,6 +153,18 @@ class Learner(ABC):
     def outputs(self) -> list[Snapshot]:
         """What the next stage, an export or an evaluation reads, one per lane."""
 
+    def join(self, rank: int, world: int) -> None:
+        """Become worker ``rank`` of ``world`` that compute this stage together, before the first update.
+
+        Data parallel: advance as one of a ``torch.distributed`` process group, each worker on a part of every batch.
+        Shards: advance through this worker's part alone. Only learners of stages that name a ``spread`` can.
+        """
+        raise RuntimeError("this learner works alone")
+
+    def assemble(self, parts: Iterable[Snapshot]) -> None:
+        """Become the finished learner whose parts the shards have left, their states in order of rank, read one by one."""
+        raise RuntimeError("this learner is not computed in shards")
+
     def illustrate(self, folder: Path, seeds: Sequence[int]) -> list[Path]:
         """Picture what lane 0 has learnt (a video, stills, a plot) and return the files; none by default."""
         return []
@@ -137,6 +185,9 @@ class Stage(ABC, Generic[C]):
     version: ClassVar[int] = 1
     """Raise when the code changes what the stage computes: artifacts of older code are then not reused."""
     config_type: type[C]
+    spread: ClassVar[Literal["data_parallel", "shards"] | None] = None
+    """How several workers may compute one output (see :meth:`Learner.join`); None where one must do it alone.
+    Data parallel equals a single worker up to the order in which gradients are summed, shards to the last bit."""
     metrics: ClassVar[Mapping[str, str]]
     """Every metric :meth:`Learner.advance` and :meth:`Learner.evaluate` report, with what it means."""
 
@@ -162,6 +213,15 @@ class Stage(ABC, Generic[C]):
         self, lanes: Sequence[Lane[C]], outputs: Sequence[Snapshot], source: Source, device: str
     ) -> Learner:
         """A learner rebuilt from stored outputs, to evaluate or export; it cannot advance."""
+
+    def findings(self, trials: Sequence[Evidence[C]], searched: Collection[str]) -> list[SettingFinding]:
+        """What the metrics of a sweep's trials say about which settings were at work; nothing by default.
+
+        Args:
+            trials: those that trained this stage, in the order they were proposed.
+            searched: fields of this stage that the sweep searches.
+        """
+        return []
 
     @abstractmethod
     def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:

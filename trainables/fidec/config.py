@@ -12,6 +12,8 @@ from ..config import lane_field
 
 Widths = tuple[int, ...]
 
+NOT_CLIPPED = {"gradient_norm": "`gradient_clip: none` leaves gradients as they are"}
+
 
 def _widths(default: Widths = (256, 256)):
     return Field(default=default, min_length=1, max_length=8)
@@ -55,6 +57,10 @@ class PretrainConfig(FlowFields):
     gradient_norm: float = Field(default=5.0, gt=0)
     """The limit, where there is one."""
 
+    def unread(self) -> dict[str, str]:
+        """See :class:`StageConfig`."""
+        return super().unread() | (NOT_CLIPPED if self.gradient_clip == "none" else {})
+
 
 class FisherFields(_Checked):
     """How Fisher matrices are estimated from samples of the flow."""
@@ -74,6 +80,19 @@ class FisherFields(_Checked):
     """Samples the Fisher matrix of a state is averaged over."""
     clip_for_fisher: bool = False
     """Clip samples to the action box before reading scores, as the public code does; puts atoms on the box."""
+
+    def unread(self) -> dict[str, str]:
+        """See :class:`StageConfig`."""
+        idle: dict[str, str] = {}
+        if self.fisher_scope == "identity":
+            names = ("score_estimator", "fisher_point", "fisher_time", "fisher_time_width")
+            names += ("fisher_samples", "clip_for_fisher")
+            idle = dict.fromkeys(names, "with `fisher_scope: identity` no score is read")
+        elif self.fisher_scope == "local":
+            idle = {
+                "fisher_samples": "with `fisher_scope: local` each base action has the one score read at it"
+            }
+        return super().unread() | idle
 
     @model_validator(mode="after")
     def _times(self) -> Self:
@@ -151,6 +170,21 @@ class RefinementFields(_Checked):
     test_iterations: int = Field(default=5, ge=1, le=100)
     """Times `iterated` refines an action."""
 
+    def unread(self) -> dict[str, str]:
+        """See :class:`StageConfig`."""
+        idle: dict[str, str] = {}
+        if self.constraint == "fixed_alpha":
+            idle["kl_radius"] = (
+                "`constraint: fixed_alpha` weighs the penalty by alpha_init and holds it to no radius"
+            )
+        if self.constraint == "per_state_projection":
+            idle["alpha_init"] = "`constraint: per_state_projection` has no multiplier"
+        if self.test_policy != "best_of_n":
+            idle["test_samples"] = f"`test_policy: {self.test_policy}` does not choose among base actions"
+        if self.test_policy != "iterated":
+            idle["test_iterations"] = f"`test_policy: {self.test_policy}` refines once"
+        return super().unread() | idle | (NOT_CLIPPED if self.gradient_clip == "none" else {})
+
     def warnings(self) -> list[str]:
         """Settings that are allowed but cannot do what they seem to ask."""
         reach = math.sqrt(self.kl_radius)
@@ -180,6 +214,15 @@ class RefineConfig(RefinementFields):
     base_actions: Literal["pool", "fresh"] = "pool"
     """Take base actions and Fisher geometry from the pools, or draw both anew from the frozen flow in every
     update, as the public code does."""
+
+    def unread(self) -> dict[str, str]:
+        """See :class:`StageConfig`."""
+        if self.constraint == "lagrange":
+            return super().unread()
+        names = ("dual_learning_rate", "log_alpha_min", "log_alpha_max")
+        return super().unread() | dict.fromkeys(
+            names, f"`constraint: {self.constraint}` trains no multiplier"
+        )
 
     @model_validator(mode="after")
     def _alpha_bounds(self) -> Self:

@@ -10,6 +10,7 @@ from ..data.dataset import DatasetInfo
 from ..offline_stage import EVALUATION, OfflineStage
 from .config import PoolsConfig, PretrainConfig, RefineConfig
 from .cost import FidecConfigs, joint_cost, pools_cost, pretrain_cost, refine_cost
+from .findings import multiplier_findings, radius_findings
 from .joint_config import JointConfig
 
 REFINEMENT = {
@@ -33,6 +34,7 @@ class Pretrain(OfflineStage[PretrainConfig]):
     """The behaviour policy as a flow."""
 
     name = "pretrain"
+    spread = "data_parallel"
     config_type = PretrainConfig
     metrics = {  # noqa: RUF012
         "loss": "mean square error of the velocity on training batches (flow matching)",
@@ -60,6 +62,7 @@ class PoolsStage(OfflineStage[PoolsConfig]):
     """Base actions and Fisher geometry of every state, shared by all refinements of one flow."""
 
     name = "pools"
+    spread = "shards"
     config_type = PoolsConfig
     metrics = {  # noqa: RUF012
         "boundary_share": "share of base-action entries at or beyond the action box",
@@ -107,6 +110,10 @@ class Refine(OfflineStage[RefineConfig]):
 
         return stored_policy(outputs, device)
 
+    def findings(self, trials, searched):
+        """Which of radius, multiplier and residual was at work."""
+        return [*radius_findings(trials, searched), *multiplier_findings(trials)]
+
     def estimate(self, configs: Mapping[str, StageConfig], data: DatasetInfo) -> Cost:
         return refine_cost(FidecConfigs.of(configs), data)
 
@@ -131,6 +138,10 @@ class Joint(OfflineStage[JointConfig]):
         from .joint import stored_policy
 
         return stored_policy(outputs, device)
+
+    def findings(self, trials, searched):
+        """Whether the radius was at work; nothing bounds the multiplier here."""
+        return radius_findings(trials, searched)
 
     def estimate(self, configs: Mapping[str, StageConfig], data: DatasetInfo) -> Cost:
         return joint_cost(cast(JointConfig, configs["joint"]), data)

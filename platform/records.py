@@ -18,6 +18,7 @@ class Measurement:
         steps: the last step of the stage.
         metrics: name to one value per seed.
         episodes: per seed, values of every episode by name; empty for training metrics.
+        wall_s: elapsed time of the updates; 0 for scores.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Measurement:
     episodes_spent: int
     cpu_s: float
     time: float
+    wall_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,7 @@ def _measurement(fact: Fact) -> Measurement:
         episodes_spent=data.get("episodes_spent", 0),
         cpu_s=data.get("cpu_s", 0.0),
         time=fact.time,
+        wall_s=data.get("wall_s", 0.0),
     )
 
 

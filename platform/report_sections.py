@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from . import report_figures as figures
+from .report_findings import not_at_work, speed
 from .report_page import Column, Labelled, Page, Row, Section, Table
 from .report_text import NOTHING, counted, duration, moment, number, span
 from .results import LeaderboardRow, Savings, SweepRecord, best, first_against, leaderboard, savings
@@ -22,7 +23,9 @@ def report_page(record: SweepRecord) -> Page:
         confirmation(record, [row for row in rows if row.phase != "search"]),
         ranking(record, [row for row in rows if row.phase == "search"]),
         *search_figures(record),
+        not_at_work(record),
         saved(record, spent),
+        speed(record),
         stopped(record),
         failures(record),
         dataset(record),

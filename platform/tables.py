@@ -1,6 +1,7 @@
 """A sweep as Arrow tables, written as Parquet, for whoever wants to analyse it elsewhere.
 
-``trials``    one row per trial: what it was, how it ended, what it scored and cost; one column per searched parameter
+``trials``    one row per trial: what it was, how it ended, what it scored and cost; one column per searched parameter;
+              ``updates_per_s`` and ``cpu_s_per_update`` are of its last stage and of one seed
 ``curves``    one row per trial, stage, step, seed and metric
 ``episodes``  one row per evaluation episode and value
 ``stages``    one row per shared stage output a trial computed or reused
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..trainables.lossless_json import dumps
 from .leaderboard import leaderboard
+from .pace import pace
 from .records import SweepRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ def _trials(record: SweepRecord) -> pa.Table:
         "trial": text, "number": whole, "phase": text, "confirms": text, "status": text, "reason": text,
         "value": real, "low": real, "high": real, "interval": text, "rank": whole,
         "seeds": pa.list_(whole), "through": text, "step": whole, "steps": whole,
-        "episodes_spent": whole, "cpu_s": real, "saved_cpu_s": real, "started": real, "ended": real,
+        "episodes_spent": whole, "cpu_s": real, "saved_cpu_s": real, "updates_per_s": real, "cpu_s_per_update": real,
+        "started": real, "ended": real,
         "params": text, "configs": text,
     }  # fmt: skip
     scored = {row.trial: row for row in leaderboard(record)} if record.started else {}
@@ -103,6 +106,7 @@ def _trials(record: SweepRecord) -> pa.Table:
 
 def _facts_of(trial: TrialRecord) -> dict[str, Any]:
     step, steps = trial.progress
+    speed = pace(trial, trial.through)
     return {
         "trial": trial.trial,
         "number": trial.number,
@@ -118,6 +122,8 @@ def _facts_of(trial: TrialRecord) -> dict[str, Any]:
         "episodes_spent": trial.episodes_spent,
         "cpu_s": trial.cpu_s,
         "saved_cpu_s": trial.saved_cpu_s,
+        "updates_per_s": speed.updates_per_s,
+        "cpu_s_per_update": speed.cpu_s_per_update,
         "started": trial.started,
         "ended": trial.ended,
         "params": dumps(trial.params),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +14,7 @@ from ..paths import Home, SweepPaths
 from .shared import Json, SweepName, console, grid, numbers, print_json
 
 if TYPE_CHECKING:
-    from ..results import LeaderboardRow, SweepRecord
+    from ..results import LeaderboardRow, SweepRecord, TrialRecord
 
 app = typer.Typer()
 
@@ -42,6 +43,7 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def show(name: SweepName, as_json: Json = False) -> None:
     """Show a sweep's leaderboard, its confirmation on test seeds, and what sharing saved."""
+    from ..findings import findings
     from ..results import leaderboard, savings
 
     paths = recorded(name)
@@ -53,7 +55,8 @@ def show(name: SweepName, as_json: Json = False) -> None:
                 "status": record.status,
                 "objective": {"metric": record.metric, "direction": record.direction},
                 "leaderboard": [asdict(row) for row in leaderboard(record)],
-                "trials": {t.trial: {"status": t.status, "reason": t.reason} for t in record.trials.values()},
+                "trials": {t.trial: _facts_of(t) for t in record.trials.values()},
+                "findings": [asdict(finding) for finding in findings(record)],
                 "savings": asdict(savings(record)),
             }
         )
@@ -178,12 +181,14 @@ def show_sweep(paths: SweepPaths) -> bool:
     if confirmed:
         _print_rows("Confirmation (test seeds, never seen by the search)", record, confirmed)
         _print_comparisons(record, confirmed)
+    _print_findings(record)
     saved = savings(record)
     console.print(
         f"\n{duration(saved.computed_cpu_s)} of CPU time spent; {saved.stages_reused} of "
         f"{saved.stages_reused + saved.stages_computed} stage outputs reused ({duration(saved.reused_cpu_s)} saved), "
         f"early stopping saved about {duration(saved.pruned_saved_cpu_s)}; {saved.episodes_spent:,} evaluation episodes."
     )
+    _print_paces(record)
     if paths.report.exists():
         console.print(f"Report: {paths.report}", soft_wrap=True)
     return best_row(record) is not None
@@ -228,6 +233,43 @@ def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> 
             verdict = first_against(record, row.trial, other.trial)
             if verdict:
                 console.print(f"  {row.trial} against {other.trial}: {verdict.verdict}", markup=False)
+
+
+def _facts_of(trial: TrialRecord) -> dict[str, Any]:
+    from ..pace import pace
+
+    speed = pace(trial, trial.through)
+    return {
+        "status": trial.status,
+        "reason": trial.reason,
+        "updates_per_s": None if math.isnan(speed.updates_per_s) else speed.updates_per_s,
+        "cpu_s_per_update": None if math.isnan(speed.cpu_s_per_update) else speed.cpu_s_per_update,
+    }
+
+
+def _print_findings(record: SweepRecord) -> None:
+    """Searched ranges that could not matter, and settings that were not at work."""
+    from ..findings import findings, summarized, trials_text
+
+    found = summarized(findings(record))
+    if not found:
+        return
+    console.print("\n[bold]Settings that were not at work[/bold]")
+    total = len(record.phase("search"))
+    for one in found:
+        console.print(f"  {one.setting}  ({trials_text(one, total)})  {one.reason}", markup=False)
+
+
+def _print_paces(record: SweepRecord) -> None:
+    from ..pace import paces
+
+    said = [
+        f"{stage} {1000 * speed.cpu_s_per_update:.3g} CPU-ms"
+        + ("" if math.isnan(speed.updates_per_s) else f" ({speed.updates_per_s:,.3g} per second)")
+        for stage, speed in paces(record).items()
+    ]
+    if said:
+        console.print(f"One update of one seed took: {', '.join(said)}.", markup=False)
 
 
 def _record(paths: SweepPaths) -> SweepRecord:

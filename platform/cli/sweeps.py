@@ -57,6 +57,8 @@ def show_plan(made) -> None:
     console.print(f"  objective  {spec.objective.direction} {spec.objective.metric}")
     for finding in made.source.get("findings", ()):
         console.print(f"  dataset    {finding['level']}: {finding['text']}", markup=False)
+    for text in made.warnings:
+        console.print(f"  warning    {text}", markup=False)
     searched = [
         [f"  {key}", _range(parameter), parameter.reason] for key, parameter in made.resolved.space.items()
     ]

@@ -1,0 +1,60 @@
+"""How fast updates went: per second of elapsed and of process time, from what trials reported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .records import Measurement, SweepRecord, TrialRecord
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Updates of a stage and what they took; an update that trains several seeds at once counts for each.
+
+    Attributes:
+        updates: how many were reported.
+        cpu_s: process time they took.
+        wall_s: elapsed time they took, evaluations not counted; 0 where a version did not record it.
+    """
+
+    updates: int
+    cpu_s: float
+    wall_s: float
+
+    @property
+    def cpu_s_per_update(self) -> float:
+        """Process time of one update of one seed."""
+        return self.cpu_s / self.updates if self.updates else math.nan
+
+    @property
+    def updates_per_s(self) -> float:
+        """Updates of one seed per second of elapsed time."""
+        return self.updates / self.wall_s if self.wall_s else math.nan
+
+
+def pace(trial: TrialRecord, stage: str) -> Pace:
+    """The pace of one trial's stage."""
+    return _of(m for m in trial.measurements if m.kind == "progress" and m.stage == stage)
+
+
+def paces(record: SweepRecord) -> dict[str, Pace]:
+    """By stage, over all trials that trained it."""
+    found: dict[str, Pace] = {}
+    for trial in record.trials.values():
+        for stage in dict.fromkeys(m.stage for m in trial.measurements if m.kind == "progress"):
+            one, sum_ = pace(trial, stage), found.get(stage, Pace(0, 0.0, 0.0))
+            found[stage] = Pace(sum_.updates + one.updates, sum_.cpu_s + one.cpu_s, sum_.wall_s + one.wall_s)
+    return found
+
+
+def _of(reports: Iterable[Measurement]) -> Pace:
+    """Reports come at fixed marks, again at the same ones after a restart: each covers what lies below its mark."""
+    updates, cpu_s, wall_s, marks = 0, 0.0, 0.0, {}
+    for report in reports:
+        below = marks.setdefault(report.seeds, [0])
+        updates += (report.step - max(mark for mark in below if mark < report.step)) * len(report.seeds)
+        below.append(report.step)
+        cpu_s, wall_s = cpu_s + report.cpu_s, wall_s + report.wall_s
+    return Pace(updates, cpu_s, wall_s)

@@ -11,6 +11,7 @@ from typing import Any
 from ..search_spaces.parameters import Choice
 from ..trainables.base import Source, Stage, identity_key
 from .errors import UserError
+from .findings import idle_ranges
 from .paths import Home
 from .resolve import Resolved, resolve
 from .scheduling import rungs
@@ -51,7 +52,7 @@ class Plan:
         episodes: evaluation episodes if no trial stops early.
         core_h: estimated core-hours of training if no trial stops early.
         hours: the same on the cores the sweep may use.
-        warnings: settings that are allowed but cannot do what they seem to ask.
+        warnings: settings that are allowed but cannot do what they seem to ask, and ranges searched in vain.
     """
 
     resolved: Resolved
@@ -131,7 +132,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         saved_core_h=sum(row.saved_core_h for row in rows),
         hours=core_h / min(concurrent, spec.search.trials),
         disk_bytes=sum(row.disk_bytes for row in rows),
-        warnings=tuple(resolved.warnings()),
+        warnings=(*resolved.warnings(), *idle_ranges(resolved)),
     )
 
 

@@ -86,6 +86,17 @@ class Checkpointed(Event):
 
 
 @dataclass(frozen=True)
+class Continued(Event):
+    """A stage was taken up again from the checkpoint at ``step``, by this process."""
+
+    kind: ClassVar[str] = "continued"
+    stage: str
+    step: int
+    steps: int
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Produced(Event):
     """A file or folder the trial leaves behind, ``path`` relative to the trial's folder.
 
@@ -115,3 +126,13 @@ class Waiting(Event):
     stage: str
     key: str
     holder: str
+
+
+@dataclass(frozen=True)
+class WorkerLost(Event):
+    """One of the workers of a stage was lost and replaced for the ``step``-th time; its work goes on from a checkpoint."""
+
+    kind: ClassVar[str] = "worker_lost"
+    stage: str
+    step: int
+    reason: str

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
 from .config import FrozenConfig
+
+
+class Workers(FrozenConfig):
+    """Several workers for one stage: how many for which, and what each of them may use."""
+
+    counts: Mapping[str, int] = {}
+    """Workers by stage; one where not named."""
+    cpus: float = 1
+    """CPU cores of a trial, and of each worker."""
+    gpus: float = 0
+    """GPUs of a trial; a worker gets whole ones."""
+    retries: int = 0
+    """Times a lost worker is replaced."""
+
+    def of(self, stage: str) -> int:
+        """Workers of that stage."""
+        return self.counts.get(stage, 1)
+
+    def each(self, stage: str, nodes: int) -> dict[str, float]:
+        """What is set aside for each worker, as Ray names it, beside the trial's own share.
+
+        On one machine without GPUs a trial that looks on lends its cores: together they take what ``count`` trials
+        take. Elsewhere shares of a core could come to lie on nodes where they are of no use.
+        """
+        lent = 1 / self.of(stage) if nodes == 1 and not self.gpus else 0.0
+        # Ray counts in ten-thousandths and must not come out above the whole.
+        return {"CPU": math.floor(self.cpus * (1 - lent) * 10_000) / 10_000, "GPU": math.ceil(self.gpus)}
 
 
 class TrialRequest(FrozenConfig):
@@ -33,5 +61,11 @@ class TrialRequest(FrozenConfig):
     """Torch threads."""
     device: str = "cpu"
     """Torch device."""
+    workers: Workers = Workers()
+    """How stages that can be spread are computed; no part of what is computed."""
+    lanes: int | None = Field(default=None, gt=0)
+    """Seeds trained at once; all when not given. Fewer take less memory and more time; no value depends on it."""
+    ends: tuple[int, ...] = ()
+    """Steps at which its last stage ended before it was taken further, ascending."""
     illustrate: bool = False
     """Whether to picture the result at the end."""

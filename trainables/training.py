@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .base import Learner, Score, Snapshot
 from .checkpoints import Checkpoints
-from .events import Checkpointed, Evaluated, Event, Progress, Pulse
+from .events import Checkpointed, Continued, Evaluated, Event, Progress, Pulse
 
 REPORTS = 20  # progress reports over a stage; part of the record, so it must not depend on the machine
 BURST_STEPS = 100  # updates between two looks at the outside world
@@ -29,6 +29,9 @@ class Training:
         folder: where checkpoints of this stage of this trial live.
         evaluate_at: steps at which to evaluate, ascending.
         episodes: episodes per lane at each evaluation.
+        burst_steps: updates between two looks at the outside world.
+        checkpoint_every_s: how often the state is stored on the way.
+        ends: steps at which it ended before it was taken further; up to each, it reports as it did then.
     """
 
     def __init__(
@@ -40,10 +43,14 @@ class Training:
         folder: Path,
         evaluate_at: Sequence[int] = (),
         episodes: int = 0,
+        burst_steps: int = BURST_STEPS,
+        checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+        ends: Sequence[int] = (),
     ):
+        self.burst_steps, self.checkpoint_every_s = burst_steps, checkpoint_every_s
         self.stage, self.learner, self.steps, self.seeds = stage, learner, steps, list(seeds)
         self.evaluate_at, self.episodes = sorted(set(evaluate_at)), episodes
-        self.marks = sorted({*range(0, steps, max(1, -(-steps // REPORTS))), *self.evaluate_at, steps} - {0})
+        self.marks = sorted({*report_marks([*ends, steps]), *self.evaluate_at})
         self.checkpoints = Checkpoints(folder)
         self._sums: dict[str, list[float]] = {}
         self._counted_steps = 0
@@ -53,18 +60,21 @@ class Training:
 
     def __iter__(self) -> Iterator[Event]:
         saved_at_s = time.monotonic()
+        if self.learner.step:
+            yield Continued(self.stage, self.learner.step, self.steps, self.seeds)
         # A checkpoint taken between reaching a mark and scoring it owes that evaluation.
         if self.learner.step in self.evaluate_at and self._evaluated_step < self.learner.step:
             yield self._evaluate()
         for mark in [mark for mark in self.marks if mark > self.learner.step]:
             while self.learner.step < mark:
-                self._advance(min(BURST_STEPS - self.learner.step % BURST_STEPS, mark - self.learner.step))
+                burst = self.burst_steps - self.learner.step % self.burst_steps
+                self._advance(min(burst, mark - self.learner.step))
                 if self.learner.step < mark:
                     yield Pulse(self.stage, self.learner.step, self.steps)
             yield self._report()
             if mark in self.evaluate_at:
                 yield self._evaluate()
-            if time.monotonic() - saved_at_s > CHECKPOINT_EVERY_S:
+            if time.monotonic() - saved_at_s > self.checkpoint_every_s:
                 yield self.save()
                 saved_at_s = time.monotonic()
 
@@ -116,6 +126,16 @@ class Training:
         report = evaluated(self.stage, self.learner, self.steps, self.seeds, self.episodes)
         self._evaluated_step = self.learner.step
         return report
+
+
+def report_marks(ends: Sequence[int]) -> list[int]:
+    """The steps at which a stage reports that ended at each of ``ends`` in turn, ascending."""
+    marks, begin = set(), 0
+    for end in ends:
+        every = max(1, -(-end // REPORTS))
+        marks |= {mark for mark in (*range(0, end, every), end) if mark > begin}
+        begin = end
+    return sorted(marks)
 
 
 def evaluated(stage: str, learner: Learner, steps: int, seeds: Sequence[int], episodes: int) -> Evaluated:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .artifacts import ArtifactStore, Claim, Finished, Held, Provenance, write_snapshot, write_text
 from .base import Lane, Learner, Snapshot, Stage, identity_key, load_system
@@ -15,6 +16,9 @@ from .request import TrialRequest
 from .training import Training, evaluated
 
 POLL_S = 0.5
+if TYPE_CHECKING:
+    from .spread import Spread
+
 
 
 class Walk:
@@ -39,7 +43,7 @@ class Walk:
             stage.name: parse(stage.config_type, dict(request.configs[stage.name]), stage.name)
             for stage in self.stages
         }
-        self._training: Training | None = None
+        self._training: Training | Spread | None = None
         self._outputs: dict[int, dict[str, Snapshot]] = {seed: {} for seed in request.seeds}
         self._keys: dict[int, dict[str, str]] = {seed: {} for seed in request.seeds}
 
@@ -90,25 +94,41 @@ class Walk:
         config, wall_s, cpu_s = self.configs[stage.name], time.monotonic(), time.process_time()
         with claim:
             learner = stage.start([Lane(config, seed, self._outputs[seed])], self.source, self.request.device)
-            self._training = Training(
-                stage.name, learner, config.steps, [seed], self.folder / f"{stage.name}-seed-{seed}"
-            )
-            yield from self._training
+            folder = self.folder / f"{stage.name}-seed-{seed}"
+            spread = self._spread(stage, seed, folder)
+            if spread:
+                self._training = spread
+                yield from spread
+            self._training = training = Training(stage.name, learner, config.steps, [seed], folder)
+            if spread:
+                spread.finish(learner)
+            else:
+                yield from training
             provenance = Provenance(
                 identity=self._identity(stage, seed),
-                cpu_s=time.process_time() - cpu_s,
+                cpu_s=time.process_time() - cpu_s + (spread.cpu_s if spread else 0.0),
                 wall_s=time.monotonic() - wall_s,
                 steps=config.steps,
                 code_version=code_version(),
             )
             artifact = claim.publish(learner.outputs()[0], provenance)
-        self._training.checkpoints.clear()
+        training.checkpoints.clear()
         self._training = None
         yield StageComputed(
             stage.name, claim.key, seed, config.steps, provenance.cpu_s, provenance.wall_s, artifact.bytes
         )
 
     def _learn(self, stage: Stage):
+    def _spread(self, stage: Stage, seed: int, folder: Path) -> Spread | None:
+        """The workers of a stage, where it has several."""
+        if self.request.workers.of(stage.name) == 1:
+            return None
+        from .spread import Spread  # imports Ray
+        from .spread_worker import Job
+
+        keys = dict(self._keys[seed])
+        return Spread(Job(self.request, stage.name, seed, keys, self.store, folder), self.request.workers)
+
         """The trial's own stage, all seeds as lanes of one program, scored on the way and at the end."""
         config, seeds = self.configs[stage.name], self.request.seeds
         learner = stage.start(self._lanes(stage), self.source, self.request.device)

@@ -5,7 +5,7 @@ Legend: P lanes, S states, M base actions per state, K Fisher samples, O observa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -14,6 +14,7 @@ from ..data.columns import on_device
 from ..data.dataset import FlatDataset
 from ..offline import OfflineLearner, upstream
 from ..population import MetricMeans, prefixed, restore, shared_config
+from ..shares import part_of
 from ..streams import Streams
 from .columns import mean_trace
 from .config import PoolsConfig
@@ -35,9 +36,27 @@ class PoolsLearner(OfflineLearner):
         self.settings = FisherSettings.of_pools(self.config)
         self.flow = flow_from(upstream(lanes, "pretrain"), device)
         self.states = on_device(source.states, device)
-        self.blocks = -(-len(self.states) // BLOCK)
+        self.blocks = range(-(-len(self.states) // BLOCK))
         self.pools = self._empty()
         self.metrics: dict[str, list[float]] = {}
+
+    def join(self, rank: int, world: int) -> None:
+        """Fill only this worker's part of the blocks, and hold no more than its rows."""
+        self.blocks = part_of(len(self.blocks), rank, world)
+        self.pools = self._empty()
+
+    def assemble(self, parts: Iterable[Snapshot]) -> None:
+        """Take in every worker's rows."""
+        for part in parts:
+            start, stop = part.meta["rows"]
+            for name, value in self.pools.items():
+                value[:, start:stop] = part.tensors[f"pools.{name}"]
+        self.step = self.config.steps
+
+    @property
+    def rows(self) -> range:
+        """The state rows that are filled here."""
+        return range(self.blocks.start * BLOCK, min(self.blocks.stop * BLOCK, len(self.states)))
 
     def advance(self, steps: int) -> dict[str, list[float]]:
         """Fill ``steps`` chunks; means over their blocks. A chunk too small to hold a block repeats the last ones."""
@@ -51,13 +70,15 @@ class PoolsLearner(OfflineLearner):
 
     def _border(self, step: int) -> int:
         """The first block that is not filled after ``step`` chunks."""
-        return min(-(-self.blocks * step // self.config.steps), self.blocks)
+        count = len(self.blocks)
+        return self.blocks.start + min(-(-count * step // self.config.steps), count)
 
     @torch.no_grad()
     def _fill(self, block: int) -> dict[str, torch.Tensor]:
         rows = slice(block * BLOCK, min((block + 1) * BLOCK, len(self.states)))
         states = self.flow.normalized(self.states[rows].expand(len(self.lanes), -1, -1))
         samples, fisher = draw(self.flow, states, self._noise(block, states.shape[1]), self.settings)
+        rows = slice(rows.start - self.rows.start, rows.stop - self.rows.start)
         self.pools["base_actions"][:, rows] = samples[:, :, : self.config.base_actions]
         for name, value in (("scores", fisher.scores), ("matrix", fisher.matrix)):
             if value is not None:
@@ -79,7 +100,7 @@ class PoolsLearner(OfflineLearner):
             )
         elif self.settings.scope == "state":
             shapes["matrix"] = (size, size)
-        leading = (len(self.lanes), len(self.states))
+        leading = (len(self.lanes), len(self.rows))
         return {name: torch.zeros(*leading, *shape, device=self.device) for name, shape in shapes.items()}
 
     def policy(self) -> BasePolicy:
@@ -89,7 +110,8 @@ class PoolsLearner(OfflineLearner):
     def state(self) -> Snapshot:
         """The pools as far as they are filled."""
         tensors = {name: value.clone() for name, value in prefixed(self.pools, "pools").items()}
-        return Snapshot(tensors, {"step": self.step, "metrics": self.metrics})
+        rows = [self.rows.start, self.rows.stop]
+        return Snapshot(tensors, {"step": self.step, "metrics": self.metrics, "rows": rows})
 
     def load_state(self, snapshot: Snapshot) -> None:
         """Continue from :meth:`state`; blocks have their own random streams, so there is none to restore."""

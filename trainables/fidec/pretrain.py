@@ -6,6 +6,7 @@ Legend: P lanes, B batch, N transitions, O observation size, A action size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from ..nets import Params, trainable
 from ..offline import OfflineLearner
 from ..optimizers import PopulationAdam, clip_factor, gradient_norm, scaled
 from ..population import MetricMeans, lane_values, prefixed, restore, shared_config, under
+from ..shares import BatchShare
 from ..streams import Streams
 from .config import PretrainConfig
 from .flow import Flow, Solver, velocity_network
@@ -52,6 +54,19 @@ class PretrainLearner(OfflineLearner):
         train, held_out = source.split(config.validation_share, SPLIT_SEED)
         self.train = on_device(train, device)
         self.validation = self._validation_batch(held_out)
+        self.share = self.validation_share = None
+
+    def join(self, rank: int, world: int) -> None:
+        """Compute on this worker's rows of every batch, all workers drawing the whole batch from equal streams.
+
+        Raises:
+            UserError: a batch has fewer rows than there are workers.
+        """
+        self.share = BatchShare(self.config.batch_size, rank, world)
+        if self.validation is not None and self.validation.times.shape[1] >= world:
+            share = self.validation_share = BatchShare(self.validation.times.shape[1], rank, world)
+            parts = [share.mine(getattr(self.validation, field.name)) for field in fields(FlowBatch)]
+            self.validation = FlowBatch(*parts)
 
     def advance(self, steps: int) -> dict[str, list[float]]:
         """Run ``steps`` updates; one mean per lane and metric."""
@@ -63,6 +78,8 @@ class PretrainLearner(OfflineLearner):
         if self.validation is not None:
             with torch.no_grad():
                 loss, _ = flow_matching_loss(self.params, self.validation, self.network)
+            if self.validation_share:
+                loss = self.validation_share.averaged({"loss": loss})[0]["loss"]
             metrics["validation_loss"] = loss.tolist()
         return metrics
 
@@ -71,6 +88,8 @@ class PretrainLearner(OfflineLearner):
         gradients = dict(
             zip(self.params, torch.autograd.grad(loss.sum(), list(self.params.values())), strict=True)
         )
+        if self.share:
+            gradients, metrics = self.share.averaged(gradients, metrics)
         norm = gradient_norm(gradients)
         if self.config.gradient_clip == "module":
             scaled(gradients, clip_factor(norm, self.config.gradient_norm))
@@ -79,8 +98,11 @@ class PretrainLearner(OfflineLearner):
 
     def _batch(self) -> FlowBatch:
         size, action_dim = self.config.batch_size, self.source.info.action_dim
-        index = gather(self.train, self.streams.integers(len(self.train), size))
-        return self._flow_batch(index, self.streams.normal(size, action_dim), self.streams.uniform(size, 1))
+        chosen = self.streams.integers(len(self.train), size)
+        noise, times = self.streams.normal(size, action_dim), self.streams.uniform(size, 1)
+        if self.share:
+            chosen, noise, times = (self.share.mine(drawn) for drawn in (chosen, noise, times))
+        return self._flow_batch(gather(self.train, chosen), noise, times)
 
     def _flow_batch(self, index: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> FlowBatch:
         states = gather(self.columns.states, gather(self.columns.rows, index))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,14 +23,14 @@ class Pace:
     wall_s: float
 
     @property
-    def cpu_s_per_update(self) -> float:
-        """Process time of one update of one seed."""
-        return self.cpu_s / self.updates if self.updates else math.nan
+    def cpu_s_per_update(self) -> float | None:
+        """Process time of one update of one seed; None where none was reported."""
+        return self.cpu_s / self.updates if self.updates else None
 
     @property
-    def updates_per_s(self) -> float:
-        """Updates of one seed per second of elapsed time."""
-        return self.updates / self.wall_s if self.wall_s else math.nan
+    def updates_per_s(self) -> float | None:
+        """Updates of one seed per second of elapsed time; None where that is not on record."""
+        return self.updates / self.wall_s if self.wall_s else None
 
 
 def pace(trial: TrialRecord, stage: str) -> Pace:

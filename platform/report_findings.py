@@ -22,6 +22,7 @@ def speed(record: SweepRecord) -> Section | None:
     rows = [
         Row([stage, number(one.updates), number(one.updates_per_s), number(1000 * one.cpu_s_per_update)])
         for stage, one in paces(record).items()
+        if one.cpu_s_per_update is not None
     ]
     heads = [
         Column("stage"),

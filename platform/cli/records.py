@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -242,8 +241,8 @@ def _facts_of(trial: TrialRecord) -> dict[str, Any]:
     return {
         "status": trial.status,
         "reason": trial.reason,
-        "updates_per_s": None if math.isnan(speed.updates_per_s) else speed.updates_per_s,
-        "cpu_s_per_update": None if math.isnan(speed.cpu_s_per_update) else speed.cpu_s_per_update,
+        "updates_per_s": speed.updates_per_s,
+        "cpu_s_per_update": speed.cpu_s_per_update,
     }
 
 
@@ -265,8 +264,9 @@ def _print_paces(record: SweepRecord) -> None:
 
     said = [
         f"{stage} {1000 * speed.cpu_s_per_update:.3g} CPU-ms"
-        + ("" if math.isnan(speed.updates_per_s) else f" ({speed.updates_per_s:,.3g} per second)")
+        + (f" ({speed.updates_per_s:,.3g} per second)" if speed.updates_per_s else "")
         for stage, speed in paces(record).items()
+        if speed.cpu_s_per_update is not None
     ]
     if said:
         console.print(f"One update of one seed took: {', '.join(said)}.", markup=False)

@@ -8,11 +8,20 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from flowsweep.search_spaces.parameters import Real
-from flowsweep.trainables.base import Cost, Learner, Score, Snapshot, Stage, StageConfig, System
+from flowsweep.trainables.base import (
+    Cost,
+    Learner,
+    Score,
+    SettingFinding,
+    Snapshot,
+    Stage,
+    StageConfig,
+    System,
+)
 from flowsweep.trainables.config import lane_field
 from flowsweep.trainables.errors import Diverged, UserError
 from pydantic import Field
@@ -28,10 +37,18 @@ class TuneConfig(StageConfig):
     steps: int = Field(default=40, gt=0)
     rate: float = lane_field(0.1, gt=0, le=1)
     offset: float = lane_field(0.0, ge=-10, le=10)
+    noise: Literal["on", "off"] = "on"
+    noise_size: float = lane_field(0.01, ge=0)
     fail_at: int | None = None
     diverge_at: int | None = None
     die_once: str | None = None  # kill the process at step 25 unless this file exists
     pause_s: float = Field(default=0.0, ge=0)
+
+    def warnings(self):
+        return [f"offset {self.offset:g} is out of reach"] if abs(self.offset) > 5 else []
+
+    def unread(self):
+        return {"noise_size": "`noise: off` adds none"} if self.noise == "off" else {}
 
 
 class Source:
@@ -86,7 +103,8 @@ class ToyLearner(Learner):
             for lane, place in enumerate(self.x):
                 config = self.lanes[lane].config
                 goal = torch.tensor([getattr(config, "offset", 0.0), 1.0])
-                place += getattr(config, "rate", 0.1) * (goal - place + 0.01 * noise[lane])
+                size = 0.0 if getattr(config, "noise", "on") == "off" else getattr(config, "noise_size", 0.01)
+                place += getattr(config, "rate", 0.1) * (goal - place + size * noise[lane])
             losses += (self.x**2).sum(-1)
         return {"loss": (losses / steps).tolist()}
 
@@ -128,6 +146,14 @@ class ToyStage(Stage):
 
     def finished(self, lanes, outputs, source, device):
         return ToyLearner(lanes, outputs)
+
+    def findings(self, trials, searched):
+        """Trials whose loss did not move, as far as the rate is searched."""
+        still = [trial for trial in trials if len(set(trial.curves["loss"])) == 1]
+        if not still or "rate" not in searched:
+            return []
+        reason = f"the loss stayed at {still[0].curves['loss'][0]:g}"
+        return [SettingFinding("still", "rate", reason, tuple(trial.trial for trial in still))]
 
     def cost(self, configs, source):
         return Cost(core_s=0.001 * configs[self.name].steps, disk_bytes=100)

@@ -65,7 +65,7 @@ class Claims:
             token=uuid.uuid4().hex,
             holder=holder,
             host=socket.gethostname(),
-            machine=_machine(),
+            machine=machine(),
             pid=os.getpid(),
             since=time.time(),
         )
@@ -91,7 +91,7 @@ class Claims:
 
     def lapsed(self, key: str, record: ClaimRecord) -> str | None:
         """Why a claim may be taken over, or None while it may not; the caller holds the lock."""
-        if record.machine == _machine() and _is_dead(record.pid):
+        if record.machine == machine() and is_dead(record.pid):
             return f"its process {record.pid} has ended"
         # Both times come from the filesystem, so clocks of different machines are never compared.
         probe = self.folder / f".{uuid.uuid4().hex}"
@@ -105,7 +105,7 @@ class Claims:
 
 
 @cache
-def _machine() -> str:
+def machine() -> str:
     """Where process numbers mean the same: the host since its last start, and the container."""
     parts = [socket.gethostname()]
     with suppress(OSError):
@@ -116,7 +116,8 @@ def _machine() -> str:
     return "/".join(parts)
 
 
-def _is_dead(pid: int) -> bool:
+def is_dead(pid: int) -> bool:
+    """Whether a process of this machine has ended."""
     try:
         return psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:

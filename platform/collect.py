@@ -3,7 +3,8 @@
 Everything on disk that could go is an :class:`Item`. What something alive still needs is marked by whoever looked
 (``needed``), and the rule never drops it, nor what a kept stage output was computed from. Of the rest:
 
-1. what killed writers left behind goes once it is a day old;
+1. what killed writers left behind goes once it is a day old, and so do local copies of an object store's outputs
+   that nobody has read for a day;
 2. of a trial that is over, every checkpoint but the last of its stage goes;
 3. unused stage outputs go only as far as a limit asks: the least recently used day first, and within a day what is
    cheapest to compute again per byte it frees.
@@ -24,7 +25,7 @@ HOUR_S, DAY_S = 3_600.0, 86_400.0
 LEFTOVER_IDLE_S = DAY_S
 """A file aside that nobody has written to for so long has no writer any more."""
 
-Kind = Literal["leftover", "checkpoint", "artifact"]
+Kind = Literal["leftover", "copy", "checkpoint", "artifact"]
 
 _BYTES = {unit: 1024**power for power, unit in enumerate(("b", "kib", "mib", "gib", "tib"))}
 _SECONDS = {"m": 60.0, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
@@ -90,7 +91,10 @@ class Decision:
 def decide(items: Sequence[Item], limits: Limits) -> list[Decision]:
     """What to do with every item: first what goes, in the order of deletion, then what stays."""
     others = [
-        _decide_other(item) for kind in ("leftover", "checkpoint") for item in items if item.kind == kind
+        _decide_other(item)
+        for kind in ("leftover", "copy", "checkpoint")
+        for item in items
+        if item.kind == kind
     ]
     artifacts = {item.name: item for item in items if item.kind == "artifact"}
     freed = sum(decision.item.bytes for decision in others if decision.action == "drop")
@@ -113,6 +117,10 @@ def _decide_other(item: Item) -> Decision:
         return Decision(item, "keep", item.needed)
     if item.kind == "checkpoint":
         return Decision(item, "drop", "its trial is over and a later checkpoint is kept")
+    if item.kind == "copy":
+        if item.idle_s < LEFTOVER_IDLE_S:
+            return Decision(item, "keep", "read within a day")
+        return Decision(item, "drop", f"unread for {age(item.idle_s)}; the store has the original")
     if item.idle_s < LEFTOVER_IDLE_S:
         return Decision(item, "keep", "its writer may be alive: touched within a day")
     return Decision(item, "drop", f"left by a killed process {age(item.idle_s)} ago")

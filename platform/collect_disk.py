@@ -8,17 +8,17 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..trainables.artifacts import Damaged, verify
-from .claims import Claims
 from .collect import DAY_S, HOUR_S, Decision, Item, Limits
 from .journal import writer_of
+from .object_files import in_words, is_object_address
 from .paths import Home
 from .stage_use import StoredStage, SweepUse, stored_stages, sweep_uses
-from .stages import StageStore
+from .store_base import Leftover, Stages, size_of
+from .stores import is_shared, open_store
 
 ASIDE_RULE = re.compile(r"\..+\.[0-9a-f]{32}\.aside(\.old)?")
 """How atomic writers name what is not finished yet, beside where it shall stand."""
@@ -35,21 +35,26 @@ class Collected:
     problem: str = ""
 
 
-def limits_for(home: Home, budget_bytes: int | None, older_than_s: float | None) -> Limits:
+def limits_for(
+    home: Home, budget_bytes: int | None, older_than_s: float | None, store: Stages | None = None
+) -> Limits:
     """The limits a person asked for, more careful where the stage store is shared with other homes."""
-    shared = not home.stages.resolve().is_relative_to(home.root.resolve())
+    shared = is_shared(store or open_store(home), home)
     grace_s = SHARED_GRACE_S if shared and older_than_s is None else HOUR_S
     return Limits(budget_bytes, older_than_s, grace_s)
 
 
-def survey(home: Home) -> list[Item]:
+def survey(home: Home, store: Stages | None = None) -> list[Item]:
     """Everything that could go, and what is needed of it. Changes nothing.
 
     Not counted: policies, pictures, requests, journals, tables and datasets, none of which is ever deleted.
+
+    Args:
+        store: another stage store than this home's.
     """
-    uses, now, store = sweep_uses(home), time.time(), StageStore(home.stages)
+    uses, now, store = sweep_uses(home), time.time(), store or open_store(home)
     items = [_artifact(stage, store, now) for stage in stored_stages(store, uses)]
-    items += [_leftover(path, home, now) for path in _store_leftovers(store)]
+    items += [_store_leftover(left, home, now) for left in store.leftovers()]
     for use in uses:
         items += [_leftover(path, home, now) for path in _sweep_leftovers(use)]
         items += _checkpoints(use, home, now)
@@ -57,31 +62,37 @@ def survey(home: Home) -> list[Item]:
 
 
 def carry_out(
-    decisions: Iterable[Decision], home: Home, limits: Limits, watch: Callable[[Collected], None]
+    decisions: Iterable[Decision],
+    home: Home,
+    limits: Limits,
+    watch: Callable[[Collected], None],
+    store: Stages | None = None,
 ) -> list[Collected]:
     """Delete what the rule drops, each looked at once more; what cannot be deleted is said, not raised."""
-    store, done = StageStore(home.stages), []
+    store, done = store or open_store(home), []
     for decision in decisions:
         if decision.action == "drop":
             try:
                 collected = Collected(decision, *_delete(decision.item, store, home, limits))
             except OSError as error:
-                collected = Collected(decision, 0, error.strerror or type(error).__name__)
+                collected = Collected(decision, 0, error.strerror or in_words(error))
             watch(collected)
             done.append(collected)
     return done
 
 
-def _delete(item: Item, store: StageStore, home: Home, limits: Limits) -> tuple[int, str]:
+def _delete(item: Item, store: Stages, home: Home, limits: Limits) -> tuple[int, str]:
     """Bytes freed, and why not."""
     if item.kind == "artifact":
-        if _idle_s(store.path(item.name) / "manifest.json", time.time()) < limits.idle_s:
+        if time.time() - store.last_used(item.name) < limits.idle_s:
             return 0, "somebody has used it since"
         return store.remove(item.name), ""
     path = home.root / item.name
+    if freed := store.remove_leftover(item.name if is_object_address(item.name) else str(path)):
+        return freed, ""
     if item.kind == "checkpoint" and (unsound := _unsound_successor(path)):
         return 0, unsound
-    size = _size(path)
+    size = size_of(path)
     if path.is_dir():
         # Under another name first, so that a half-deleted checkpoint is never found under its own.
         aside = path.with_name(f".{path.name.lstrip('.')}.{uuid.uuid4().hex}.aside")
@@ -102,7 +113,7 @@ def _unsound_successor(path: Path) -> str:
     return ""
 
 
-def _artifact(stage: StoredStage, store: StageStore, now: float) -> Item:
+def _artifact(stage: StoredStage, store: Stages, now: float) -> Item:
     seed = "" if stage.seed is None else f" seed {stage.seed}"
     return Item(
         kind="artifact",
@@ -110,7 +121,7 @@ def _artifact(stage: StoredStage, store: StageStore, now: float) -> Item:
         what=f"{stage.stage}{seed} {stage.key[:12]}",
         bytes=stage.bytes,
         idle_s=now - stage.last_used,
-        needed=_needed_by(stage) or _held(stage.key, store),
+        needed=_needed_by(stage) or (f"claimed by {held}" if (held := store.held_by(stage.key)) else ""),
         cpu_s=stage.cpu_s,
         upstream=stage.upstream,
     )
@@ -120,24 +131,6 @@ def _needed_by(stage: StoredStage) -> str:
     names = [f"{name} ({status})" for name, status in stage.alive_users]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     return f"needed by {', '.join(names[:2])}{more}" if names else ""
-
-
-def _held(key: str, store: StageStore) -> str:
-    """Who is computing it right now."""
-    claims = Claims(store.root / "claims", store.stale_s)
-    if (record := claims.read(key)) is None:
-        return ""
-    try:
-        with claims.lock(key):
-            lapsed = claims.lapsed(key, record)
-    except OSError:
-        lapsed = None  # We may not look; then it counts as held.
-    return "" if lapsed else f"claimed by {record.holder} on {record.host}"
-
-
-def _store_leftovers(store: StageStore) -> Iterator[Path]:
-    for folder in ("aside", "quarantine"):
-        yield from (store.root / folder).glob("*")
 
 
 def _sweep_leftovers(use: SweepUse) -> Iterator[Path]:
@@ -151,11 +144,16 @@ def _sweep_leftovers(use: SweepUse) -> Iterator[Path]:
             yield path
 
 
+def _store_leftover(left: Leftover, home: Home, now: float) -> Item:
+    name = left.name if is_object_address(left.name) else _name(Path(left.name), home)
+    return Item(left.kind, name, name, left.bytes, now - left.touched)
+
+
 def _leftover(path: Path, home: Home, now: float) -> Item:
     files = [path, *path.rglob("*")] if path.is_dir() else [path]
     idle_s = min((_idle_s(file, now) for file in files), default=0.0)
     name = _name(path, home)
-    return Item("leftover", name, name, _size(path), idle_s)
+    return Item("leftover", name, name, size_of(path), idle_s)
 
 
 def _checkpoints(use: SweepUse, home: Home, now: float) -> Iterator[Item]:
@@ -166,7 +164,7 @@ def _checkpoints(use: SweepUse, home: Home, now: float) -> Iterator[Item]:
             if path == steps[-1]:
                 needed = needed or "the last one of its stage: the trial can be taken further"
             name = _name(path, home)
-            yield Item("checkpoint", name, name, _size(path), _idle_s(path, now), needed)
+            yield Item("checkpoint", name, name, size_of(path), _idle_s(path, now), needed)
 
 
 def _steps(folder: Path) -> list[Path]:
@@ -175,7 +173,7 @@ def _steps(folder: Path) -> list[Path]:
 
 
 def _name(path: Path, home: Home) -> str:
-    return str(path.relative_to(home.root))
+    return str(path.relative_to(home.root) if path.is_relative_to(home.root) else path)
 
 
 def _idle_s(path: Path, now: float) -> float:
@@ -183,11 +181,3 @@ def _idle_s(path: Path, now: float) -> float:
         return now - path.lstat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _size(path: Path) -> int:
-    size = 0
-    for file in [path, *path.rglob("*")]:
-        with suppress(FileNotFoundError):
-            size += file.lstat().st_size if not file.is_dir() else 0
-    return size

@@ -26,7 +26,8 @@ from .provenance import provenance
 from .ray_bridge import Marshal, TrialQueue, configure_tune
 from .scheduling import make_pruner
 from .search import StudySearch
-from .stages import StageStore
+from .store_base import Stages
+from .stores import open_store
 from .tracking import Tracker
 from .yaml_file import dump_yaml
 
@@ -86,7 +87,7 @@ def run_sweep(
             for phase in (search_requests, confirmations):
                 requests = phase(plan, desk, search, list(read(paths.journal)))
                 queue = TrialQueue(partial(next, requests, None), desk, concurrent, stopping.is_set)
-                _place(plan, paths, queue, desk, StageStore(home.stages))
+                _place(plan, paths, queue, desk, open_store(home, plan.spec.storage.stages))
                 if stopping.is_set():
                     break
             status = _end(
@@ -157,7 +158,7 @@ def _tracker(plan: Plan, home: Home, paths: SweepPaths) -> Tracker:
     )
 
 
-def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: StageStore) -> None:
+def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: Stages) -> None:
     """Let Ray Tune place what the queue hands out until it is empty."""
     from ray import tune
 

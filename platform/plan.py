@@ -17,6 +17,8 @@ from .resolve import Resolved, resolve
 from .scheduling import rungs
 from .spec import Resources, SweepSpec
 from .stages import StageStore
+from .store_base import Stages
+from .stores import check_store, open_store
 from .tracking_check import check_tracker
 
 
@@ -106,7 +108,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
 
     Raises:
         UserError: something about the sweep cannot work.
-        Unreachable: the tracker does not answer.
+        Unreachable: the tracker or the stage store does not answer.
     """
     resolved = resolve(spec)  # a mistake in the file is told before data are looked for
     if spec.tracking.uri:
@@ -115,9 +117,12 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         concurrent = spec.resources.concurrent or spec.search.trials
     else:
         concurrent = concurrent_trials(spec.resources, local_capacity())
+    if not elsewhere:
+        check_store(home, spec.storage.stages)
     source = resolved.system.open_source(spec.dataset)
     resolved = resolve(spec, source)
-    rows = [*_search_rows(resolved, source, StageStore(home.stages)), *_confirm_rows(resolved, source)]
+    store = StageStore(home.stages) if elsewhere else open_store(home, spec.storage.stages)
+    rows = [*_search_rows(resolved, source, store), *_confirm_rows(resolved, source)]
     core_h = sum(row.core_h for row in rows)
     steps = resolved.configs[resolved.stage].steps
     return Plan(
@@ -166,7 +171,7 @@ def concurrent_trials(resources: Resources, capacity: Mapping[str, float]) -> in
     return min(fits)
 
 
-def _search_rows(resolved: Resolved, source: Source, store: StageStore) -> list[StageRow]:
+def _search_rows(resolved: Resolved, source: Source, store: Stages) -> list[StageRow]:
     spec, rows, variants = resolved.spec, [], 1
     keys: dict[int, dict[str, str]] = {seed: {} for seed in spec.seeds.tune}
     for stage in _walked(resolved):
@@ -230,13 +235,13 @@ def _variants(parameters: list[Any], trials: int) -> int:
 
 
 def _count_stored(
-    resolved: Resolved, stage: Stage, source: Source, store: StageStore, keys: dict[int, dict[str, str]]
+    resolved: Resolved, stage: Stage, source: Source, store: Stages, keys: dict[int, dict[str, str]]
 ) -> int:
     found = 0
     for seed, upstream in keys.items():
         identity = stage.identity(resolved.configs[stage.name], upstream, source.fingerprint, seed)
         upstream[stage.name] = identity_key(identity)
-        found += store.path(upstream[stage.name]).exists()
+        found += store.has(upstream[stage.name])
     return found
 
 

@@ -20,6 +20,8 @@ from .phases import request_of
 from .provenance import changed_since
 from .results import best, read_sweep
 from .stages import StageStore
+from .store_base import Stages
+from .stores import open_store
 
 RULE = (
     "reproduced: every recorded training and evaluation value came out equal to the last bit. "
@@ -87,7 +89,7 @@ def rerun(
     given = request_of(known[name]) | {"illustrate": False} | ({"device": device} if device else {})
     request = TrialRequest.model_validate(given, strict=False)
     with tempfile.TemporaryDirectory(prefix="rerun-", dir=paths.root) as folder:
-        store = StageStore(home.stages if reuse_stages else Path(folder) / "stages")
+        store = _recorded_store(started, home) if reuse_stages else StageStore(Path(folder) / "stages")
         events = []
         for event in Walk(request, store, Path(folder) / "trial"):
             watch(event)
@@ -95,6 +97,10 @@ def rerun(
     # A baseline is scored on its own last stage.
     metric = f"{request.through}/{started.data['spec']['objective']['metric'].split('/', 1)[1]}"
     return compare(name, metric, recorded, events, changed_since(started.data, request.device))
+
+
+def _recorded_store(started: Fact, home: Home) -> Stages:
+    return open_store(home, started.data["spec"].get("storage", {}).get("stages"))
 
 
 def best_trial(paths: SweepPaths) -> str:

@@ -12,6 +12,7 @@ from ..search_spaces.parameters import Parameter
 from ..trainables.config import FrozenConfig, parse
 from ..trainables.errors import UserError
 from .paths import checked_name
+from .storage_spec import Storage
 from .yaml_file import overridden, read_yaml
 
 Scalar = str | int | float | bool
@@ -138,6 +139,7 @@ class SweepSpec(FrozenConfig):
     confirm: Confirm = Confirm()
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
+    storage: Storage = Storage()
 
     @field_validator("name")
     @classmethod

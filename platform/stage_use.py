@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from ..trainables.artifacts import MANIFEST, Artifact
+from ..trainables.artifacts import Artifact
 from .errors import UserError
 from .journal import writer_of
 from .paths import Home, SweepPaths
 from .records import SweepRecord, read_sweep
-from .stages import StageStore
+from .store_base import Stages
 
 OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
 """How a trial ends that no resume takes up again."""
@@ -52,6 +51,7 @@ class StoredStage:
 
     Attributes:
         last_used: unix seconds of its last use by anyone, this home's sweeps or not.
+        path: where it is stored, a folder or an address.
         upstream: keys of the stage outputs it was computed from.
         users: (sweep, status) of every sweep of this home that names it.
         reused: how often a trial took it from the store.
@@ -66,7 +66,7 @@ class StoredStage:
     cpu_s: float
     created: float
     last_used: float
-    path: Path
+    path: str
     upstream: tuple[str, ...] = ()
     users: tuple[tuple[str, str], ...] = ()
     reused: int = 0
@@ -107,32 +107,26 @@ def _status(record: SweepRecord) -> str:
     return "died" if record.status == "running" else record.status
 
 
-def stored_stages(store: StageStore, uses: Iterable[SweepUse]) -> list[StoredStage]:
+def stored_stages(store: Stages, uses: Iterable[SweepUse]) -> list[StoredStage]:
     """Everything in the store, what has saved most first; among equals the costliest."""
     uses = list(uses)
-    found = [stored for artifact in store.list() for stored in _stored(artifact, uses)]
+    found = [_stored(artifact, store, uses) for artifact in store.list()]
     return sorted(found, key=lambda stage: (-stage.saved_cpu_s, -stage.cpu_s, stage.key))
 
 
-def _stored(artifact: Artifact, uses: list[SweepUse]) -> Iterator[StoredStage]:
-    """The artifact with its users; nothing when it is removed while we look."""
-    try:
-        last_used = (artifact.path / MANIFEST).stat().st_mtime
-        size = sum(file.stat().st_size for file in artifact.path.iterdir())
-    except FileNotFoundError:
-        return
+def _stored(artifact: Artifact, store: Stages, uses: list[SweepUse]) -> StoredStage:
     identity = artifact.provenance.identity
     times = [use.reused.get(artifact.key, (0, 0.0)) for use in uses]
-    yield StoredStage(
+    return StoredStage(
         key=artifact.key,
         stage=identity.get("stage", "?"),
         seed=identity.get("seed"),
         steps=artifact.provenance.steps,
-        bytes=size,
+        bytes=artifact.stored_bytes,
         cpu_s=artifact.provenance.cpu_s,
         created=artifact.created,
-        last_used=last_used,
-        path=artifact.path,
+        last_used=artifact.last_used,
+        path=store.where(artifact.key),
         upstream=tuple(identity.get("upstream", {}).values()),
         users=tuple((use.name, use.status) for use in uses if artifact.key in use.keys),
         reused=sum(count for count, _ in times),

@@ -15,13 +15,11 @@ holder was frozen, they publish equal content and the first to publish is kept.
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import threading
 import time
 import uuid
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..trainables.artifacts import (
@@ -36,12 +34,12 @@ from ..trainables.artifacts import (
     read_manifest,
     read_snapshot,
     verify,
-    write_files,
 )
 from ..trainables.base import Snapshot
 from .claims import Claims
+from .store_base import Leftover, StageClaim, checked_key, delete, size_of, until_free
 
-KEY_RULE = re.compile(r"[0-9a-f]{64}")
+__all__ = ["StageClaim", "StageStore"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,20 @@ class StageStore:
         Raises:
             ValueError: this is not a SHA-256.
         """
-        if not KEY_RULE.fullmatch(key):
-            raise ValueError(f"not a stage key: {key!r}")
-        return self.root / f"v{FORMAT}" / key[:2] / key
+        return self.root / f"v{FORMAT}" / checked_key(key)[:2] / key
+
+    @property
+    def place(self) -> str:
+        """Its folder."""
+        return str(self.root)
+
+    def has(self, key: str) -> bool:
+        """Whether an output of that key is stored; its content is not checked."""
+        return self.path(key).exists()
+
+    def where(self, key: str) -> str:
+        """Where the artifact of that key is or would be, for people."""
+        return str(self.path(key))
 
     def acquire(self, key: str, holder: str, wait_s: float = 0.0) -> Finished | StageClaim | Held:
         """The verified artifact, or the claim to compute it, or who is computing it.
@@ -76,14 +85,7 @@ class StageStore:
             holder: who asks, as others should see it (a trial id).
             wait_s: how long to wait for another holder before answering ``Held``; 0 never blocks.
         """
-        deadline, pause_s = time.monotonic() + wait_s, 0.05
-        while True:
-            answer = self._acquire(key, holder)
-            left_s = deadline - time.monotonic()
-            if not isinstance(answer, Held) or left_s <= 0:
-                return answer
-            time.sleep(min(pause_s, left_s))
-            pause_s = min(2 * pause_s, 1.0)
+        return until_free(lambda: self._acquire(key, holder), wait_s)
 
     def _acquire(self, key: str, holder: str) -> Finished | StageClaim | Held:
         reason = None
@@ -120,27 +122,57 @@ class StageStore:
             raise
 
     def list(self) -> list[Artifact]:
-        """Every artifact with its size and what it cost, oldest first; contents are not checked."""
+        """Every artifact with its size, its last use and what it cost, oldest first; contents are not checked."""
         found = []
         for path in (self.root / f"v{FORMAT}").glob("??/*"):
-            with suppress(Damaged):  # Removed or damaged while we look.
+            with suppress(Damaged, FileNotFoundError):  # Removed or damaged while we look.
                 found.append(_artifact(path))
         return sorted(found, key=lambda artifact: artifact.created)
 
+    def last_used(self, key: str) -> float:
+        """Unix seconds of the last use, by the filesystem's time; 0 when it is not there."""
+        try:
+            return (self.path(key) / MANIFEST).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def held_by(self, key: str) -> str:
+        """Who is computing it right now, in words; empty when nobody is."""
+        if (record := self._claims.read(key)) is None:
+            return ""
+        try:
+            with self._claims.lock(key):
+                lapsed = self._claims.lapsed(key, record)
+        except OSError:
+            lapsed = None  # We may not look; then it counts as held.
+        return "" if lapsed else f"{record.holder} on {record.host}"
+
     def remove(self, key: str) -> int:
         """Delete an artifact; whoever needs it again computes it again. Returns the bytes freed."""
-        aside = self._aside()
-        with self._claims.lock(key):
-            if not self.path(key).exists():
-                return 0
-            os.rename(self.path(key), aside)
-        return _delete(aside)
+        with self._aside() as aside:
+            with self._claims.lock(key):
+                if not self.path(key).exists():
+                    return 0
+                os.rename(self.path(key), aside)
+            return delete(aside)
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """What killed writers left aside, and damaged outputs."""
+        for folder in ("aside", "quarantine"):
+            for path in (self.root / folder).glob("*"):
+                with suppress(FileNotFoundError):
+                    times = [file.stat().st_mtime for file in [path, *path.rglob("*")]]
+                    yield Leftover(str(path), size_of(path), max(times))
+
+    def remove_leftover(self, name: str) -> int:
+        """Delete one of :meth:`leftovers`; returns the bytes freed."""
+        path = Path(name)
+        return delete(path) if path.parent in (self.root / "aside", self.root / "quarantine") else 0
 
     def remove_leftovers(self, older_than_s: float = 86_400.0) -> int:
-        """Delete what killed writers left aside, and old quarantine. Returns the bytes freed."""
+        """Delete every leftover nobody has touched for so long; returns the bytes freed."""
         latest = time.time() - older_than_s
-        places = [*(self.root / "aside").glob("*"), *(self.root / "quarantine").glob("*")]
-        return sum(_delete(place) for place in places if place.stat().st_mtime < latest)
+        return sum(self.remove_leftover(left.name) for left in [*self.leftovers()] if left.touched < latest)
 
     def _verified(self, key: str) -> Artifact:
         verify(self.path(key))
@@ -164,9 +196,7 @@ class StageStore:
         path = self.path(claim.key)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._claims.lock(claim.key):
-            if path.exists():
-                shutil.rmtree(aside)
-            else:
+            if not path.exists():
                 put_in_place(aside, path)
             self._claims.drop(claim.key, claim.token)
         return _artifact(path)
@@ -175,71 +205,23 @@ class StageStore:
         with self._claims.lock(claim.key):
             self._claims.drop(claim.key, claim.token)
 
-    def _aside(self) -> Path:
+    @contextmanager
+    def _aside(self) -> Iterator[Path]:
+        """Room for files being written; what is left there on leaving is deleted."""
         place = self.root / "aside" / uuid.uuid4().hex
         place.parent.mkdir(parents=True, exist_ok=True)
-        return place
+        try:
+            yield place
+        finally:
+            delete(place)
 
     @property
     def _claims(self) -> Claims:
         return Claims(self.root / "claims", self.stale_s)
 
 
-class StageClaim:
-    """The right to compute one artifact, kept alive by a heartbeat until published or released."""
-
-    def __init__(self, store: StageStore, key: str, token: str, reason: str | None):
-        self.store, self.key, self.token, self.reason = store, key, token, reason
-        self._ended = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name=f"claim-{key[:8]}", daemon=True)
-        self._heart.start()
-
-    def publish(self, snapshot: Snapshot, provenance: Provenance) -> Artifact:
-        """Store the output for everyone and end the claim; an equal output published meanwhile is kept instead."""
-        aside = self.store._aside()
-        try:
-            write_files(aside, snapshot, {"key": self.key, "provenance": asdict(provenance)})
-            artifact = self.store._publish(self, aside)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-        self._stop()
-        return artifact
-
-    def release(self) -> None:
-        """Give the claim back; does nothing once it has ended."""
-        if not self._ended.is_set():
-            self._stop()
-            self.store._release(self)
-
-    def __enter__(self) -> StageClaim:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def _stop(self) -> None:
-        self._ended.set()
-        self._heart.join()
-
-    def _beat(self) -> None:
-        # A claim taken over is no longer ours to keep alive. Publishing still works: equal content, the first is kept.
-        while not self._ended.wait(self.store.heartbeat_s):
-            if not self.store._claims.beat(self.key, self.token):
-                return
-
-
 def _artifact(path: Path) -> Artifact:
     manifest = read_manifest(path)
     provenance = Provenance(**manifest.get("provenance", {}))
-    return Artifact(path.name, path, provenance, manifest["created"], manifest["bytes"])
-
-
-def _delete(place: Path) -> int:
-    if place.is_dir():
-        size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        size = place.stat().st_size
-        place.unlink(missing_ok=True)
-    return size
+    used = (path / MANIFEST).stat().st_mtime
+    return Artifact(path.name, path, provenance, manifest["created"], manifest["bytes"], used, size_of(path))

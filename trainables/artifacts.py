@@ -60,13 +60,23 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished stage output in the store; ``created`` in unix seconds, ``bytes`` of all its files."""
+    """A finished stage output in the store.
+
+    Attributes:
+        path: the folder it is read from.
+        created: unix seconds.
+        bytes: of its content.
+        last_used: unix seconds by the store's time; 0 where nobody looked.
+        stored_bytes: of all its files; 0 where nobody looked.
+    """
 
     key: str
     path: Path
     provenance: Provenance
     created: float
     bytes: int
+    last_used: float = field(default=0.0, compare=False)
+    stored_bytes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -245,10 +255,17 @@ def read_manifest(directory: Path) -> Mapping[str, Any]:
         Damaged: it is missing, is no manifest, or was written by a newer format.
     """
     try:
-        manifest = loads((directory / MANIFEST).read_bytes())
-        version, _ = manifest["format"], manifest["digests"].items()
+        content = (directory / MANIFEST).read_bytes()
     except OSError as error:
         raise Damaged(directory, f"{MANIFEST} cannot be read ({error.strerror})") from error
+    return parse_manifest(content, directory)
+
+
+def parse_manifest(content: bytes, directory: Path) -> Mapping[str, Any]:
+    """A manifest from its bytes; raises :class:`Damaged`, naming ``directory``, when it is none this version reads."""
+    try:
+        manifest = loads(content)
+        version, _ = manifest["format"], manifest["digests"].items()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(directory, f"{MANIFEST} is not a manifest") from error
     if version != FORMAT:

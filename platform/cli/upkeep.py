@@ -18,25 +18,31 @@ if TYPE_CHECKING:
     from ..collect_disk import Collected
     from ..doctor_findings import Finding
     from ..stage_use import StoredStage
+    from ..store_base import Stages
 
 app = typer.Typer()
 
 STYLES = {"ok": "green", "info": "cyan", "warning": "yellow", "problem": "red"}
 
 
+Store = Annotated[
+    str | None,
+    typer.Option("--store", metavar="PLACE", help="Another stage store: a folder, s3://... or gs://..."),
+]
+
+
 @app.command()
-def stages(as_json: Json = False) -> None:
+def stages(store: Store = None, as_json: Json = False) -> None:
     """Show what is stored for reuse: what it cost, who uses it, and what reusing it has saved.
 
     Sorted by what was saved. Example: `flowsweep stages --json`
     """
     from ..live import duration
     from ..stage_use import saved_by_removed, stored_stages, sweep_uses
-    from ..stages import StageStore
 
     home = Home.default()
     uses = sweep_uses(home)
-    found = stored_stages(StageStore(home.stages), uses)
+    found = stored_stages(_opened(home, store), uses)
     gone_s = saved_by_removed(found, uses)
     if as_json:
         rows = [_stage_json(stage) for stage in found]
@@ -51,6 +57,14 @@ def stages(as_json: Json = False) -> None:
         console.print(f"Outputs that are no longer stored had saved another {duration(gone_s)}.")
     for name in (use.name for use in uses if use.status == "damaged"):
         console.print(f"The journal of {name} is damaged: what it reused is not counted.", markup=False)
+
+
+def _opened(home: Home, asked: str | None) -> Stages:
+    """The store a command means, once it has shown that it answers."""
+    from ..stores import check_store, open_store
+
+    check_store(home, asked, "--store")
+    return open_store(home, asked, "--store")
 
 
 def _tell_stages(found: list[StoredStage]) -> None:
@@ -123,6 +137,7 @@ def gc(
         typer.Option(metavar="AGE", help="Delete only stage outputs unused for so long: 30d, 12h."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; without it nothing is touched.")] = False,
+    store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Free disk. Shows what would go and why; deletes with `--yes`.
@@ -136,15 +151,16 @@ def gc(
     from ..collect_disk import limits_for, survey
 
     home = Home.default()
-    limits = limits_for(
-        home,
+    limits_asked = (
         None if budget is None else parse_budget(budget),
         None if older_than is None else parse_age(older_than),
     )
-    decisions = decide(survey(home), limits)
+    opened = _opened(home, store)
+    limits = limits_for(home, *limits_asked, opened)
+    decisions = decide(survey(home, opened), limits)
     if not as_json:
         _tell_decisions(decisions)
-    done = _delete(decisions, home, limits, quiet=as_json) if yes else []
+    done = _delete(decisions, home, limits, opened, quiet=as_json) if yes else []
     if as_json:
         print_json(_gc_json(decisions, limits, done, dry_run=not yes))
     else:
@@ -153,14 +169,16 @@ def gc(
         raise typer.Exit(1)
 
 
-def _delete(decisions: list[Decision], home: Home, limits: Limits, *, quiet: bool) -> list[Collected]:
+def _delete(
+    decisions: list[Decision], home: Home, limits: Limits, store: Stages, *, quiet: bool
+) -> list[Collected]:
     from ..collect_disk import carry_out
 
     def tell(collected: Collected) -> None:
         if collected.problem and not quiet:
             console.print(f"  kept: {collected.decision.item.what}: {collected.problem}", markup=False)
 
-    return carry_out(decisions, home, limits, tell)
+    return carry_out(decisions, home, limits, tell, store)
 
 
 def _tell_decisions(decisions: list[Decision]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -26,6 +27,27 @@ def toy_system():
     yield "toy"
     sys.modules.pop("toy_system", None)
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The endpoint of a real S3-compatible server with a bucket named `flowsweep`."""
+    spec = importlib.util.spec_from_file_location("object_server", TOY.parent / "object_server.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.object_server() as url:
+        yield url
+
+
+@pytest.fixture
+def s3_endpoint(s3_server, monkeypatch):
+    """The environment of somebody who may use that server; the endpoint's URL."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing-secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return s3_server
 
 
 TOY_SWEEP = {

@@ -98,7 +98,8 @@ class FisherFields(_Checked):
     def _times(self) -> Self:
         if self.fisher_time_width >= self.fisher_time:
             raise ValueError(
-                f"fisher_time_width {self.fisher_time_width:g} must be below fisher_time {self.fisher_time:g}"
+                f"fisher_time_width {self.fisher_time_width:g} must be below fisher_time {self.fisher_time:g}, "
+                "since scores are read from their difference on; lower the width or raise the time"
             )
         return self
 
@@ -228,12 +229,13 @@ class RefineConfig(RefinementFields):
     def _alpha_bounds(self) -> Self:
         if self.log_alpha_min >= self.log_alpha_max:
             raise ValueError(
-                f"log_alpha_min {self.log_alpha_min:g} must be below log_alpha_max {self.log_alpha_max:g}"
+                f"log_alpha_min {self.log_alpha_min:g} must be below log_alpha_max {self.log_alpha_max:g}; move one"
             )
         if self.constraint == "lagrange" and not (
             self.log_alpha_min <= math.log(self.alpha_init) <= self.log_alpha_max
         ):
             raise ValueError(
-                f"alpha_init {self.alpha_init:g} must lie between exp(log_alpha_min) and exp(log_alpha_max)"
+                f"alpha_init {self.alpha_init:g} must lie between exp(log_alpha_min) and exp(log_alpha_max), "
+                f"{math.exp(self.log_alpha_min):.3g} and {math.exp(self.log_alpha_max):.3g}; move it or a bound"
             )
         return self

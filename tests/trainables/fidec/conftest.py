@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from flowsweep.trainables.base import Lane, Learner
@@ -50,3 +53,19 @@ def start(dataset: FlatDataset):
         return system.stage(stage).start(built, source, "cpu")
 
     return start
+
+
+@pytest.fixture
+def official(dataset):
+    """The official preset of the joint system in small, with parameters moved away from where they start."""
+    masks = (np.arange(len(dataset.masks)) % 3 > 0).astype(np.float32)
+    sizes = {"hidden": (16, 16), "batch_size": 32, "steps": 20}
+    config = JOINT_SYSTEM.presets["official"]()["joint"].model_copy(update=sizes)
+    source = dataclasses.replace(dataset, masks=masks)
+    learner = JOINT_SYSTEM.stage("joint").start([Lane(config, 0)], source, "cpu")
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for params in (*learner.modules.values(), learner.targets):
+            for value in params.values():
+                value += 0.2 * torch.randn(value.shape, generator=draw)
+    return learner

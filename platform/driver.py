@@ -29,6 +29,7 @@ from .search import StudySearch
 from .store_base import Stages
 from .stores import open_store
 from .tracking import Tracker
+from .workers import nodes
 from .yaml_file import dump_yaml
 
 DRAIN_S = 60.0
@@ -75,7 +76,7 @@ def run_sweep(
     paths = home.sweep(plan.spec.name)
     _claim_name(paths, resume)
     with _ray(address) as capacity, _open(paths) as journal, _stop_on_signal(paths, watch) as stopping:
-        concurrent = concurrent_trials(plan.spec.resources, capacity)
+        concurrent = concurrent_trials(plan.spec.resources, capacity, nodes())
         before = list(read(paths.journal))
         _check_same_data(plan, before)
         _write_spec(paths, plan)

@@ -12,6 +12,7 @@ from .journal import Fact, read
 from .paths import SweepPaths
 from .plan import Plan
 from .search import StudySearch
+from .workers import workers_of
 
 
 def search_requests(
@@ -119,6 +120,7 @@ def _propose(
         evaluate_every_steps=None if confirming else spec.evaluation.every_steps,
         threads=spec.resources.threads,
         device="cuda" if spec.resources.gpus else "cpu",
+        workers=workers_of(spec.resources),
         illustrate=confirming,
     ).model_dump(mode="json")
     desk.propose(
@@ -149,4 +151,5 @@ def _unfinished(
         if search is not None:
             search.reopen(fact.trial)
         desk.reopen(fact.trial, phase, [f for f in recorded if f.trial == fact.trial])
-        yield request_of(fact)
+        # How many compute a stage is no part of the trial, and room is kept for as many as are asked for now.
+        yield request_of(fact) | {"workers": workers_of(plan.spec.resources).model_dump(mode="json")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from .stages import StageStore
 from .store_base import Stages
 from .stores import check_store, open_store
 from .tracking_check import check_tracker
+from .workers import trials_beside_workers
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class StageRow:
     """One stage in the plan.
 
     Attributes:
+        workers: how many compute one output together.
         needed: times a trial needs the stage's output, over all trials and seeds.
         computed: times it is computed at most.
         stored: times it is already in the stage store.
@@ -37,6 +39,7 @@ class StageRow:
     stage: str
     phase: str
     steps: int
+    workers: int
     needed: int
     computed: int
     stored: int
@@ -150,8 +153,14 @@ def local_capacity() -> dict[str, float]:
     return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(gpus)}
 
 
-def concurrent_trials(resources: Resources, capacity: Mapping[str, float]) -> int:
+def concurrent_trials(
+    resources: Resources, capacity: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()
+) -> int:
     """How many trials run at once.
+
+    Args:
+        capacity: what there is in all.
+        nodes: what each node has of it; looked at when room must be kept for workers.
 
     Raises:
         UserError: not even one fits.
@@ -168,7 +177,8 @@ def concurrent_trials(resources: Resources, capacity: Mapping[str, float]) -> in
             )
         if wanted > 0:
             fits.append(int(there // wanted))
-    return min(fits)
+    beside = trials_beside_workers(resources, nodes or [capacity])
+    return min([*fits, *([] if beside is None else [beside])])
 
 
 def _search_rows(resolved: Resolved, source: Source, store: Stages) -> list[StageRow]:
@@ -213,6 +223,7 @@ def _row(
         stage.name,
         phase,
         config.steps,
+        resolved.spec.resources.workers.get(stage.name, 1),
         needed,
         computed,
         stored,

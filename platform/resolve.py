@@ -14,6 +14,7 @@ from ..trainables.base import Source, StageConfig, System, load_system
 from ..trainables.config import parse
 from .errors import UserError, UserErrors, nearest
 from .spec import SweepSpec
+from .workers import worker_errors
 
 MOST_CORNERS = 6
 """Numeric parameters whose ends are combined when looking for settings that cancel each other."""
@@ -78,7 +79,7 @@ def resolve(spec: SweepSpec, source: Source | None = None) -> Resolved:
     configs = _configs(spec, system)
     stage = _objective_stage(spec, system)
     resolved = Resolved(spec, system, configs, {}, stage)
-    errors = list(_baseline_errors(spec, system))
+    errors = [*_baseline_errors(spec, system), *worker_errors(spec.resources, system)]
     space = _space(spec, source)
     if space is not None:
         resolved = replace(resolved, spec=spec.model_copy(update={"space": space}), space=space)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ..search_spaces.parameters import Parameter
 from ..trainables.config import FrozenConfig, parse
@@ -103,6 +103,9 @@ class Resources(FrozenConfig):
     """Torch threads per trial."""
     concurrent: int | None = Field(default=None, gt=0)
     """Trials at once; as many as fit when not given."""
+    workers: Mapping[str, PositiveInt] = {}
+    """Workers that compute one output of a stage together, by stage (`{pretrain: 4}`); one where not named. They
+    come on top of the trials, and what they need is kept free. No result is filed under their number."""
     retries: int = Field(default=2, ge=0)
     """Times a trial is moved when its node or process is lost; it continues from its checkpoint."""
 

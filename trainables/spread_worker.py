@@ -33,6 +33,7 @@ class Job:
         upstream: earlier stage to the key of its output in the store.
         folder: where this stage of this trial keeps its checkpoints; seen by every node.
         leave: workers leave once this file exists.
+        begun: this file exists once one of them has begun.
     """
 
     request: TrialRequest
@@ -43,6 +44,10 @@ class Job:
     folder: Path
     leave: Path = Path(os.devnull)  # set by whoever starts the workers
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
+
+    @property
+    def begun(self) -> Path:
+        return self.leave.with_suffix(".begun")
 
     @property
     def together(self) -> bool:
@@ -95,6 +100,7 @@ def work(job: Job, rank: int, world: int, device: str) -> None:
         # Shards have few, long steps; whoever wants them to leave is not to wait for a hundred.
         burst_steps=BURST_STEPS if together else 1,
     )
+    job.begun.touch()
     if together:
         _check_same_start(training.learner.step, device)
     for event in training:

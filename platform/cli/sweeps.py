@@ -67,6 +67,7 @@ def show_plan(made) -> None:
         "  phase",
         "stage",
         "steps",
+        "workers",
         "needed",
         "computed",
         "stored",
@@ -74,7 +75,7 @@ def show_plan(made) -> None:
         "saved by sharing",
         "disk",
     ]
-    console.print(grid(None, columns, [_stage_cells(row) for row in made.stages], range(2, 9)))
+    console.print(grid(None, columns, [_stage_cells(row) for row in made.stages], range(2, 10)))
     rungs = f", judged at {', '.join(f'{step:,}' for step in made.rungs)} steps" if made.rungs else ""
     console.print(
         f"  {spec.search.trials} trials on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}"
@@ -86,7 +87,7 @@ def show_plan(made) -> None:
 
 
 def _stage_cells(row) -> list[str]:
-    counts = [f"{row.steps:,}", str(row.needed), str(row.computed), str(row.stored)]
+    counts = [f"{row.steps:,}", str(row.workers), str(row.needed), str(row.computed), str(row.stored)]
     return [
         f"  {row.phase}",
         row.stage,

@@ -15,10 +15,10 @@ from .events import Event, Produced, StageComputed, StageReused, Waiting
 from .request import TrialRequest
 from .training import Training, evaluated
 
-POLL_S = 0.5
 if TYPE_CHECKING:
     from .spread import Spread
 
+POLL_S = 0.5
 
 
 class Walk:
@@ -93,12 +93,12 @@ class Walk:
     def _compute(self, stage: Stage, seed: int, claim: Claim) -> Iterator[Event]:
         config, wall_s, cpu_s = self.configs[stage.name], time.monotonic(), time.process_time()
         with claim:
-            learner = stage.start([Lane(config, seed, self._outputs[seed])], self.source, self.request.device)
             folder = self.folder / f"{stage.name}-seed-{seed}"
             spread = self._spread(stage, seed, folder)
             if spread:
                 self._training = spread
                 yield from spread
+            learner = stage.start([Lane(config, seed, self._outputs[seed])], self.source, self.request.device)
             self._training = training = Training(stage.name, learner, config.steps, [seed], folder)
             if spread:
                 spread.finish(learner)
@@ -118,7 +118,6 @@ class Walk:
             stage.name, claim.key, seed, config.steps, provenance.cpu_s, provenance.wall_s, artifact.bytes
         )
 
-    def _learn(self, stage: Stage):
     def _spread(self, stage: Stage, seed: int, folder: Path) -> Spread | None:
         """The workers of a stage, where it has several."""
         if self.request.workers.of(stage.name) == 1:
@@ -129,6 +128,7 @@ class Walk:
         keys = dict(self._keys[seed])
         return Spread(Job(self.request, stage.name, seed, keys, self.store, folder), self.request.workers)
 
+    def _learn(self, stage: Stage):
         """The trial's own stage, all seeds as lanes of one program, scored on the way and at the end."""
         config, seeds = self.configs[stage.name], self.request.seeds
         learner = stage.start(self._lanes(stage), self.source, self.request.device)

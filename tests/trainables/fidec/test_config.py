@@ -41,6 +41,11 @@ def test_every_field_says_what_it_means(config_type):
     ("config_type", "values", "message"),
     [
         (RefineConfig, {"kl_radius": 0}, "kl_radius: should be greater than 0"),
+        (
+            RefineConfig,
+            {"kl_radius": -1e-3},
+            r"kl_radius: should be greater than 0 \(got -0.001\). It means: Bound on",
+        ),
         (RefineConfig, {"kl_radios": 1}, "Did you mean `kl_radius`"),
         (RefineConfig, {"discount": 1.0}, "discount: should be less than 1"),
         (RefineConfig, {"constraint": "none"}, "constraint"),
@@ -48,8 +53,37 @@ def test_every_field_says_what_it_means(config_type):
         (RefineConfig, {"hidden": []}, "hidden"),
         (RefineConfig, {"log_alpha_min": 1.0, "log_alpha_max": 1.0}, "must be below log_alpha_max"),
         (RefineConfig, {"alpha_init": 100.0, "log_alpha_max": 1.0}, "must lie between exp"),
-        (PoolsConfig, {"fisher_time": 1.0}, "fisher_time: should be less than 1"),
-        (PoolsConfig, {"fisher_time": 0.1, "fisher_time_width": 0.1}, "must be below fisher_time"),
+        (
+            PoolsConfig,
+            {"base_actions": 0},
+            r"base_actions: should be greater than or equal to 1 \(got 0\). It means:",
+        ),
+        (
+            PoolsConfig,
+            {"fisher_samples": 0},
+            r"fisher_samples: should be greater than or equal to 1 \(got 0\). It means:",
+        ),
+        (
+            PoolsConfig,
+            {"fisher_time": 0.0},
+            r"fisher_time: should be greater than 0 \(got 0.0\). It means: Flow time",
+        ),
+        (
+            PoolsConfig,
+            {"fisher_time": 1.0},
+            r"fisher_time: should be less than 1 \(got 1.0\). It means: Flow time",
+        ),
+        (
+            PoolsConfig,
+            {"fisher_time": 1.2},
+            r"fisher_time: should be less than 1 \(got 1.2\). It means: Flow time",
+        ),
+        (PoolsConfig, {"fisher_time_width": -0.1}, "fisher_time_width: should be greater than or equal to 0"),
+        (
+            PoolsConfig,
+            {"fisher_time": 0.1, "fisher_time_width": 0.1},
+            "fisher_time_width 0.1 must be below fisher_time 0.1, .*; lower the width or raise the time",
+        ),
         (PretrainConfig, {"learning_rate": "3e-4"}, "learning_rate"),
         (PretrainConfig, {"steps": 0}, "steps"),
         (RefineConfig, {"test_policy": "max_q"}, "test_policy"),

@@ -87,6 +87,47 @@ def test_an_isotropic_matrix_of_any_size_gives_the_mean_square_displacement(size
     torch.testing.assert_close(metric().penalty(Fisher(), DELTA), expected)
 
 
+@pytest.mark.parametrize("size", [1e-2, 1.0, 1e4])
+@pytest.mark.parametrize(("damping", "value"), [("relative", 0.0), ("relative", 0.3), ("absolute", 0.3)])
+def test_a_dataset_isotropic_everywhere_gives_it_too_by_its_own_trace(size, damping, value):
+    isotropic = Fisher(matrix=size * torch.eye(3).expand(1, 2, 3, 3))
+    measured = Metric(damping, torch.tensor([value]), "dataset_trace", torch.tensor([3 * size]))
+    torch.testing.assert_close(measured.penalty(isotropic, DELTA), DELTA.square().mean(-1))
+
+
+def test_by_the_dataset_s_trace_tight_states_are_dearer_in_proportion():
+    tight, loose = torch.diag(torch.tensor([6.0, 2.0])), torch.diag(torch.tensor([1.5, 0.5]))
+    both = Fisher(matrix=torch.stack([tight, loose]).unsqueeze(0))
+    delta = torch.tensor([[[0.1, 0.2], [0.1, 0.2]]])
+    trace = torch.tensor([5.0])  # of 8 and 2
+    exact = Metric("relative", torch.tensor([0.0]), "dataset_trace", trace).penalty(both, delta)
+    # (6 * .01 + 2 * .04) / 5, and a quarter of it
+    torch.testing.assert_close(exact, torch.tensor([[0.028, 0.007]]))
+    absolute = Metric("absolute", torch.tensor([0.5]), "dataset_trace", trace).penalty(both, delta)
+    # 0.5 * .05 more above, 0.5 * 2 more below
+    torch.testing.assert_close(absolute, torch.tensor([[0.165 / 6, 0.06 / 6]]))
+    relative = Metric("relative", torch.tensor([0.1]), "dataset_trace", trace).penalty(both, delta)
+    # the ridge is 0.4 at the tight state, 0.1 at the loose one, 0.25 on average
+    torch.testing.assert_close(relative, torch.tensor([[0.16 / 5.5, 0.04 / 5.5]]))
+    by_state = metric(value=0.0).penalty(both, delta)
+    torch.testing.assert_close(by_state[0, 0], by_state[0, 1])
+
+
+def test_the_trace_of_the_dataset_must_be_given():
+    with pytest.raises(ValueError, match="needs that trace"):
+        metric(normalization="dataset_trace")
+
+
+def test_the_spread_of_the_metric_counts_the_damping():
+    one_directional = Fisher(scores=torch.tensor([[[[3.0, 0.0, 0.0]]]]))
+    like = torch.zeros(1, 1, 3)
+    assert metric(value=0.0).eigenvalue_spread(one_directional, like).item() == pytest.approx(3.0)
+    # eigenvalues 9 + 3, 3, 3 over their mean 6
+    assert metric(value=1.0).eigenvalue_spread(one_directional, like).item() == pytest.approx(2.0)
+    assert metric("absolute", 3.0).eigenvalue_spread(one_directional, like).item() == pytest.approx(2.0)
+    assert metric().eigenvalue_spread(Fisher(), like).item() == pytest.approx(1.0)
+
+
 def test_scores_and_their_matrix_give_the_same_penalty_and_trace():
     scores = torch.randn(1, 2, 5, 3, generator=torch.Generator().manual_seed(1))
     as_scores, as_matrix = Fisher(scores=scores), Fisher(matrix=outer_mean(scores))

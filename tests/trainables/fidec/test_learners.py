@@ -179,6 +179,7 @@ def test_every_geometry_refines_from_pools_and_fresh_samples(changes, base_actio
     [
         {"constraint": "fixed_alpha"},
         {"normalization": "none"},
+        {"normalization": "dataset_trace"},
         {"damping": "absolute", "damping_value": 1e-3},
         {"gradient_clip": "global"},
         {"gradient_clip": "none"},

@@ -183,6 +183,15 @@ def test_projection_puts_what_is_outside_on_the_radius_and_leaves_the_rest(parts
     assert torch.equal(projected[~outside], displacement[~outside])
 
 
+def test_by_the_dataset_s_trace_projection_leaves_loose_states_more_room():
+    both = Fisher(matrix=torch.stack([8 * torch.eye(A), 2 * torch.eye(A)]).unsqueeze(0))
+    measured = Metric("relative", torch.tensor([0.01]), "dataset_trace", torch.tensor([5.0 * A]))
+    p, far = policy(project=True, metric=measured), torch.ones(1, 2, A)
+    after = p.projected(far, measured.penalty(both, far)).square().mean(-1)
+    # mean squares radius * 5 / 8 and radius * 5 / 2
+    torch.testing.assert_close(after, RADIUS * torch.tensor([[0.625, 2.5]]))
+
+
 def test_a_zero_displacement_has_a_finite_gradient_under_projection(parts):
     batch, n = parts
     zero = trainable(ACTOR.init(Streams([0], "zero").generators, zero_output=True), "cpu")

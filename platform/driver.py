@@ -26,6 +26,7 @@ from .provenance import provenance
 from .ray_bridge import Marshal, TrialQueue, configure_tune
 from .scheduling import make_pruner
 from .search import StudySearch
+from .search_recovery import reconcile
 from .store_base import Stages
 from .stores import open_store
 from .tracking import Tracker
@@ -145,7 +146,7 @@ def _search(plan: Plan, paths: SweepPaths, before: list[Fact]) -> StudySearch:
         spec.objective.direction,
         make_pruner(spec.stop),
     )
-    search.reconcile(before)
+    reconcile(search, before)
     return search
 
 

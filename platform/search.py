@@ -1,37 +1,83 @@
-"""Our Optuna bridge: Optuna's own storage is the truth; every outcome is told as what it was."""
+"""Our Optuna bridge: Optuna's own storage keeps the study; every outcome is told as what it was."""
 
 from __future__ import annotations
 
+import math
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ..search_spaces.parameters import Choice, Integer, Space
-from .journal import Fact
-from .spec import Search
+from ..search_spaces.conditions import configurations, is_conditional
+from ..search_spaces.parameters import Space
+from .search_distributions import active_distributions, distribution, same_configuration, suggest
+from .search_mirror import Mirror
+from .search_samplers import make_sampler
+from .search_spec import HubSampler, Search
 
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 """How an ending is told to Optuna; every other ending is a failure. Cancelled trials stay open: resume continues them."""
+KNOWN_ENDS = ("finished", "diverged")
+"""Endings that an equal configuration would come to again."""
+ASKS = 10
+"""Times the sampler is asked anew when it proposes what is being tried already."""
+NEVER_PLACED = "never placed"
+"""Why a proposal failed that no worker has seen."""
+MOST_REPEATS = 20
+"""Proposals in a row that only repeat finished trials before the search ends."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A configuration to try."""
+    """A configuration to try.
+
+    Attributes:
+        number: its place among the sweep's proposals.
+        repeats: the trial that came to its end with the very same configuration; nothing is to be run then.
+    """
 
     trial: str
     number: int
     params: Mapping[str, Any]
+    repeats: str | None = None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a trial came to.
+
+    Attributes:
+        values: the objectives in order; empty when there are none.
+        excess: by constraint, how far its value lies beyond the limit.
+    """
+
+    status: str
+    values: tuple[float, ...]
+    excess: Mapping[str, float]
+
+
+class SweepStudy(optuna.Study):
+    """A study whose sampler may not stop it: a sampler that has seen everything is noticed by its proposals."""
+
+    def stop(self) -> None:
+        """Nothing; Optuna allows it only inside its own loop."""
 
 
 def trial_name(number: int) -> str:
-    """The sweep's name for Optuna's trial number, so that each is found from the other."""
+    """The sweep's name for the trial of that number."""
     return f"t{number:04d}"
+
+
+def gone() -> FrozenTrial:
+    """A trial that the storage has lost, in its place so that numbers stay what they were."""
+    return create_trial(state=TrialState.FAIL, user_attrs={"status": "failed", "reason": "not on record"})
 
 
 class StudySearch:
@@ -39,68 +85,129 @@ class StudySearch:
 
     Args:
         name: study name.
-        storage: Optuna storage URL.
+        storage: Optuna storage, or the address of a database.
         search: sampler, its seed and fixed first points.
         space: what is searched.
-        direction: ``maximize`` or ``minimize``.
+        direction: ``maximize`` or ``minimize``, one for each objective.
         pruner: judges running trials by the values reported so far.
+        context: stands for all that a trial's outcome depends on beside its parameters; only trials of the same
+            context answer for each other.
+        earlier: finished trials of other sweeps to learn from; taken in when the study is new.
+        trouble: told why the storage cannot be written, once per outage; the search goes on in memory.
     """
 
     def __init__(
         self,
         name: str,
-        storage: str,
+        storage: str | BaseStorage,
         search: Search,
         space: Space,
-        direction: Literal["maximize", "minimize"],
+        direction: str | Sequence[str],
         pruner: optuna.pruners.BasePruner,
+        *,
+        context: str = "",
+        earlier: Sequence[FrozenTrial] = (),
+        trouble: Callable[[str], None] = lambda reason: None,
     ):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        directions = [direction] if isinstance(direction, str) else list(direction)
+        self._space, self._context = space, context
         self._distributions = {key: distribution(parameter) for key, parameter in space.items()}
-        self.study = optuna.create_study(
-            study_name=name, storage=storage, pruner=pruner, direction=direction, load_if_exists=True
+        kept = optuna.storages.RDBStorage(storage) if isinstance(storage, str) else storage
+        self._mirror = Mirror(kept, name, [StudyDirection[one.upper()] for one in directions], trouble)
+        self.study = SweepStudy(name, self._mirror, pruner=pruner)
+        self._take_in(earlier)
+        self.study.sampler = make_sampler(
+            search,
+            self._distributions,
+            len(self._trials()),
+            conditional=is_conditional(space),
+            several=len(directions) > 1,
         )
-        # A resumed sampler starts from another seed, or it would propose its first points again.
-        self.study.sampler = make_sampler(search, len(self.study.get_trials(deepcopy=False)))
         for point in search.fixed:
             self.study.enqueue_trial(dict(point), skip_if_exists=True)
+        self._several = len(directions) > 1
         self._open: dict[str, optuna.Trial] = {}
+        self._slow = search.sampler == "gp" or isinstance(search.sampler, HubSampler)
+        self._next: Future[Proposal | None] | None = None
+        self._size = configurations(space)
+        self._repeated = 0
+        self._tried: dict[str, str] = {}
+        self._elsewhere = {same_configuration(frozen.params) for frozen in self._trials()[: self._taken_in]}
+        for frozen in self._trials():
+            self._remember(frozen)
+        self._mirror.flush()
 
-    def propose(self) -> Proposal:
-        """The next configuration; running trials count, so that parallel proposals spread."""
-        trial = self.study.ask(self._distributions)
-        name = trial_name(trial.number)
+    @property
+    def exhausted(self) -> str | None:
+        """Why there is nothing left to propose, if so."""
+        if self._size is not None and len(self._tried.keys() | self._elsewhere) >= self._size:
+            return f"all {self._size} configurations of the space have been proposed"
+        if self._repeated >= MOST_REPEATS:
+            return f"the last {self._repeated} proposals only repeated finished trials"
+        return None
+
+    def prepare(self) -> None:
+        """Begin the next proposal in the background, where the sampler is one that takes its time."""
+        if self._slow and self._next is None:
+            self._next = _begun(self._make)
+
+    def ready(self) -> bool:
+        """Whether :meth:`propose` answers at once; what is prepared may not be done yet."""
+        return self._next is None or self._next.done()
+
+    def propose(self) -> Proposal | None:
+        """The next configuration, or None when the search is exhausted.
+
+        Running trials count, so that parallel proposals spread. What is being tried already is not proposed again;
+        what came to its end before is proposed with the trial that answers for it.
+        """
+        made, self._next = self._next, None
+        return made.result() if made else self._make()
+
+    def _make(self) -> Proposal | None:
+        if self.exhausted:
+            return None
+        for left in reversed(range(ASKS)):
+            trial = self.study.ask()
+            params = suggest(trial, self._space)
+            twin = self._tried.get(same_configuration(params))
+            known = self._known(twin)
+            if twin is None or known or left == 0 or not self._is_open(twin):
+                break
+            self._close(trial, "failed", f"proposes what {twin} is trying")
+        name = trial_name(trial.number - self._taken_in)
         trial.set_user_attr("trial", name)
+        if self._context:
+            trial.set_user_attr("context", self._context)
         self._open[name] = trial
-        return Proposal(name, trial.number, trial.params)
+        self._tried.setdefault(same_configuration(params), name)
+        self._repeated = self._repeated + 1 if known else 0
+        self._mirror.flush()
+        return Proposal(name, trial.number - self._taken_in, params, twin if known else None)
+
+    def ending(self, name: str) -> Ending:
+        """What a trial that has ended came to."""
+        frozen = self._frozen(name)
+        status = frozen.user_attrs.get("status", "finished")
+        values = frozen.values if frozen.state == TrialState.COMPLETE else None
+        return Ending(status, tuple(values or ()), dict(frozen.constraints))
 
     def reopen(self, name: str) -> None:
         """Take up a trial that an earlier driver left running."""
-        number = int(name.removeprefix("t"))
-        frozen = self.study.get_trials(deepcopy=False)[number]
-        self._open[name] = optuna.Trial(self.study, frozen._trial_id)
-
-    def reconcile(self, recorded: Sequence[Fact]) -> None:
-        """Bring the study in line with the journal after a driver died between writing the one and the other."""
-        known = {fact.trial for fact in recorded if fact.kind == "trial_proposed"}
-        endings = {fact.trial: fact.data for fact in recorded if fact.kind == "trial_ended"}
-        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            name = trial_name(frozen.number)
-            if name in endings or name not in known:
-                ending = endings.get(name, {"status": "failed", "value": None, "reason": "never placed"})
-                self.reopen(name)
-                self.tell(name, ending["status"], ending["value"], ending["reason"])
+        self._open[name] = optuna.Trial(self.study, self._frozen(name)._trial_id)
 
     def report(self, name: str, step: int, value: float) -> None:
-        """Record an intermediate value; a step reported twice keeps its first value."""
-        if name in self._open:
+        """Record an intermediate value; a step reported twice keeps its first value. Several objectives have none."""
+        if name in self._open and not self._several:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._open[name].report(value, step)
+            self._mirror.flush()
 
     def unpromising(self, name: str) -> bool:
         """Whether the pruner would stop the trial now."""
-        return name in self._open and self._open[name].should_prune()
+        return name in self._open and not self._several and self._open[name].should_prune()
 
     def values_at(self, step: int) -> list[float]:
         """The newest value of every trial that has got as far as ``step``."""
@@ -111,40 +218,119 @@ class StudySearch:
                 found.append(trial.intermediate_values[max(reached)])
         return found
 
-    def tell(self, name: str, status: str, value: float | None, reason: str) -> None:
-        """Close a trial with what became of it."""
+    @property
+    def running(self) -> list[str]:
+        """Trials that have not ended as far as the study knows."""
+        return [trial_name(f.number - self._taken_in) for f in self._trials(TrialState.RUNNING)]
+
+    def tell(
+        self,
+        name: str,
+        status: str,
+        value: float | Sequence[float] | None,
+        reason: str,
+        excess: Mapping[str, float] | None = None,
+    ) -> None:
+        """Close a trial with what became of it.
+
+        Args:
+            value: its objective, or all of them in order.
+            excess: by constraint, how far its value lies beyond the limit; 0 or below where it is kept.
+        """
         trial = self._open.pop(name, None)
         if trial is None or status in ("cancelled", "preempted"):
             return
+        for constraint, beyond in (excess or {}).items():
+            if math.isfinite(beyond):
+                trial.set_constraint(constraint, beyond)
+        self._close(trial, status, reason, value)
+        self._mirror.flush()
+
+    def settle(self, timeout_s: float = 10.0) -> int:
+        """Wait until the storage has everything; the number of writes it still lacks then."""
+        return self._mirror.settle(timeout_s)
+
+    def restore(self, name: str, params: Mapping[str, Any]) -> None:
+        """Add a trial that the journal knows and the storage does not, as running; trials before it as failed."""
+        number = int(name.removeprefix("t")) + self._taken_in
+        for missing in range(len(self._trials()), number + 1):
+            self.study.add_trial(self._restored(name, params) if missing == number else gone())
+        self._mirror.flush()
+
+    def _restored(self, name: str, params: Mapping[str, Any]) -> FrozenTrial:
+        attrs = {"trial": name} | ({"context": self._context} if self._context else {})
+        try:
+            distributions = active_distributions(self._space, params)
+            return create_trial(
+                state=TrialState.RUNNING, params=dict(params), distributions=distributions, user_attrs=attrs
+            )
+        except ValueError:  # it lies outside the space that is searched now
+            return gone()
+
+    def close(self, timeout_s: float = 10.0) -> int:
+        """Wait for the storage as :meth:`settle` does, and let go of it."""
+        if self._next and self._next.done() and (unused := self.propose()):
+            self.tell(unused.trial, "failed", None, NEVER_PLACED)
+        return self._mirror.close(timeout_s)
+
+    def _close(
+        self,
+        trial: optuna.Trial,
+        status: str,
+        reason: str,
+        value: float | Sequence[float] | None = None,
+    ) -> None:
+        values = [value] if isinstance(value, int | float) else list(value or ())
+        state = STATES.get(status, TrialState.FAIL)
+        if state == TrialState.COMPLETE and len(values) < len(self.study.directions):
+            state, reason = TrialState.FAIL, reason or "ended without a value"
         trial.set_user_attr("status", status)
         trial.set_user_attr("reason", reason)
-        state = STATES.get(status, TrialState.FAIL)
-        self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+        self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Trials in the order of their numbers, those taken in from other sweeps included."""
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def _frozen(self, name: str) -> FrozenTrial:
+        return self._trials()[int(name.removeprefix("t")) + self._taken_in]
+
+    def _known(self, name: str | None) -> bool:
+        """Whether a trial's ending answers for others of its configuration."""
+        if name is None or name in self._open or not self._context:
+            return False
+        attrs = self._frozen(name).user_attrs
+        return attrs.get("status") in KNOWN_ENDS and attrs.get("context") == self._context
+
+    def _is_open(self, name: str) -> bool:
+        return name in self._open or not self._frozen(name).state.is_finished()
+
+    def _remember(self, frozen: FrozenTrial) -> None:
+        """Later trials of a configuration take the place of earlier ones unless those answer for it."""
+        key, name = same_configuration(frozen.params), frozen.user_attrs.get("trial")
+        if name is not None and not self._known(self._tried.get(key)):
+            self._tried[key] = name
+
+    def _take_in(self, earlier: Sequence[FrozenTrial]) -> None:
+        """Add finished trials of other sweeps before the first of this one."""
+        self._taken_in = int(self.study.user_attrs.get("taken_in", 0))
+        if not self._trials() and earlier:
+            self._taken_in = len(earlier)
+            self.study.set_user_attr("taken_in", len(earlier))
+            self._mirror.flush()
+        for frozen in list(earlier)[len(self._trials()) : self._taken_in]:
+            self.study.add_trial(frozen)
 
 
-def distribution(parameter: Any) -> BaseDistribution:
-    """Optuna's form of a search parameter."""
-    if isinstance(parameter, Choice):
-        return CategoricalDistribution(parameter.values)
-    if isinstance(parameter, Integer):
-        return IntDistribution(parameter.low, parameter.high, log=parameter.log)
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+def _begun(work: Callable[[], Any]) -> Future[Any]:
+    """Work begun in a thread that a process may end without waiting for."""
+    future: Future[Any] = Future()
 
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
 
-def make_sampler(search: Search, after: int = 0) -> optuna.samplers.BaseSampler:
-    """The named Optuna sampler, seeded by the sweep's seed and the number of trials it comes after."""
-    seed = int(np.random.SeedSequence([search.seed, after]).generate_state(1)[0]) if after else search.seed
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if search.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        if search.sampler == "qmc":
-            return optuna.samplers.QMCSampler(seed=seed, scramble=True)
-        if search.sampler == "gp":
-            return optuna.samplers.GPSampler(seed=seed)
-        if search.sampler == "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed)
-        startup = max(4, min(10, search.trials // 3))
-        return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True
-        )
+    threading.Thread(target=run, name="proposal", daemon=True).start()
+    return future

@@ -12,32 +12,9 @@ from ..search_spaces.parameters import Parameter
 from ..trainables.config import FrozenConfig, parse
 from ..trainables.errors import UserError
 from .paths import checked_name
+from .search_spec import Constraints, OneOrMore, Search
 from .storage_spec import Storage
 from .yaml_file import overridden, read_yaml
-
-Scalar = str | int | float | bool
-
-
-class Objective(FrozenConfig):
-    """What the search makes large or small."""
-
-    metric: str
-    """`stage/metric`, as a stage reports it; several tuning seeds are averaged."""
-    direction: Literal["maximize", "minimize"] = "maximize"
-
-
-class Search(FrozenConfig):
-    """How configurations are proposed."""
-
-    sampler: Literal["tpe", "random", "qmc", "gp", "cmaes"] = "tpe"
-    """Optuna sampler."""
-    trials: int = Field(default=16, gt=0)
-    """How many configurations to try."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the sampler."""
-    fixed: tuple[Mapping[str, Scalar], ...] = ()
-    """Configurations tried first, before the sampler proposes."""
-
 
 class Stop(FrozenConfig):
     """When an unpromising trial ends early."""
@@ -134,7 +111,10 @@ class SweepSpec(FrozenConfig):
     """Settings that differ from the preset, by stage."""
     space: str | Mapping[str, Parameter] = "default"
     """A named search space of the system, or `stage.field` with a range each."""
-    objective: Objective
+    objective: OneOrMore
+    """What is made large or small; of a list of several the Pareto front is searched, and the first one leads."""
+    constraints: Constraints = ()
+    """Limits on other metrics of the objective's stage: `refine/cost <= 25`."""
     search: Search = Search()
     stop: Stop = Stop()
     seeds: Seeds = Seeds()

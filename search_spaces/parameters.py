@@ -15,11 +15,19 @@ from ..trainables.config import FrozenConfig
 from ..trainables.errors import UserError, nearest
 
 
-class _Range(FrozenConfig):
-    log: bool = False
-    """Draw uniformly in the logarithm; both ends must then be above zero."""
+Value = str | int | float | bool
+
+
+class _Searched(FrozenConfig):
+    when: Mapping[str, Value | tuple[Value, ...]] = {}
+    """Search it only where other parameters have these values: `{refine.critic: twin}`, or one of several `[a, b]`."""
     reason: str = ""
     """Why this range, in one line; shown by `plan` and in reports."""
+
+
+class _Range(_Searched):
+    log: bool = False
+    """Draw uniformly in the logarithm; both ends must then be above zero."""
 
     @model_validator(mode="after")
     def _ordered(self):
@@ -53,14 +61,12 @@ class Integer(_Range):
     """Largest value, included."""
 
 
-class Choice(FrozenConfig):
+class Choice(_Searched):
     """One of a few named values."""
 
     type: Literal["choice"] = "choice"
-    values: tuple[str | int | float | bool, ...] = Field(min_length=2)
+    values: tuple[Value, ...] = Field(min_length=2)
     """What to choose from."""
-    reason: str = ""
-    """Why these values, in one line."""
 
 
 def _kind(value: Any) -> str:

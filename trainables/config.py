@@ -85,7 +85,7 @@ def _explain(item: Mapping[str, Any], path: tuple, config_type: type[BaseModel],
 
 def _fields_at(config_type: type[BaseModel], path: tuple) -> list[str]:
     model = _model_at(config_type, path)
-    return list(model.model_fields) if model else []
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
 def _description(config_type: type[BaseModel], path: tuple) -> str | None:

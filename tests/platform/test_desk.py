@@ -8,6 +8,7 @@ from flowsweep.platform.journal import Journal, read
 from flowsweep.platform.resolve import resolve
 from flowsweep.platform.scheduling import make_pruner
 from flowsweep.platform.search import StudySearch
+from flowsweep.platform.search_recovery import reconcile
 from optuna.trial import TrialState
 
 
@@ -138,7 +139,7 @@ def test_a_study_behind_its_journal_is_brought_in_line(office):
     office.journal.append("trial_ended", ended, status="finished", reason="all steps done", value=7.0)
     office.journal.close()
     office.open()
-    office.search.reconcile(office.facts())
+    reconcile(office.search, office.facts())
     states = {trial.number: trial.state for trial in office.search.study.trials}
     assert states == {0: TrialState.COMPLETE, int(orphan[1:]): TrialState.FAIL}
     assert office.search.study.trials[0].value == 7.0

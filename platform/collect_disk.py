@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..trainables.artifacts import Damaged, verify
+from ..trainables.checkpoints import best_of
 from .collect import DAY_S, HOUR_S, Decision, Item, Limits
 from .journal import writer_of
 from .object_files import in_words, is_object_address
@@ -158,11 +159,13 @@ def _leftover(path: Path, home: Home, now: float) -> Item:
 
 def _checkpoints(use: SweepUse, home: Home, now: float) -> Iterator[Item]:
     for folder in sorted({path.parent for path in use.paths.trials.glob("*/*/step-*")}):
-        trial, steps = folder.parent.name, _steps(folder)
+        trial, steps, best = folder.parent.name, _steps(folder), best_of(folder)
         for path in steps:
             needed = "" if trial in use.over else f"its trial is not over ({use.status} sweep)"
             if path == steps[-1]:
                 needed = needed or "the last one of its stage: the trial can be taken further"
+            if path == best:
+                needed = needed or "the best one of its stage"
             name = _name(path, home)
             yield Item("checkpoint", name, name, size_of(path), _idle_s(path, now), needed)
 

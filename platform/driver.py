@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from ..trainables.artifacts import write_text
+from .checkpoint_budget import within_budget
 from .conclude import conclude
 from .desk import Desk
 from .errors import Refused
@@ -83,6 +84,8 @@ def run_sweep(
         _write_spec(paths, plan)
         watch(journal.append("sweep_resumed" if before else "sweep_started", **provenance(plan)))
         search = _search(plan, paths, before)
+        budget_gib = plan.spec.checkpoints.budget_gib
+        watch = within_budget(budget_gib, paths.trials, before, journal.append, watch)
         desk = Desk(journal, plan.spec, search, watch)
         tracker = _tracker(plan, home, paths)
         try:

@@ -10,11 +10,15 @@ are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact
 ``trial_proposed``    number, phase (search, confirm, baseline), params, configs by stage, seeds, through; confirms
                       (phase confirm: the search trial it repeats)
 ``trial_placed``      node, pid, device
-``stage_computed``    stage, key, seed, steps, cpu_s, wall_s, bytes
+``stage_computed``    stage, key, seed, steps, cpu_s, wall_s, bytes, reason (it had been stored or claimed before)
 ``stage_reused``      stage, key, seed, saved_cpu_s
 ``progress``          stage, step, steps, seeds, metrics (name to one value per lane), cpu_s
 ``evaluated``         stage, step, steps, seeds, metrics, episodes (per lane), episodes_spent, cpu_s
-``checkpoint``        stage, step, path, bytes
+``checkpoint``        stage, step, path
+``checkpoint_skipped``  stage, step, reason: there was no room for it; the trial goes on
+``checkpoint_damaged``  stage, step, reason, resumed_step: it was passed over for the one before
+``checkpoints_dropped``  paths, bytes, reason: to keep ``checkpoints.budget_gib``
+``checkpoints_over_budget``  bytes, reason: what is left may not be dropped
 ``waiting``           stage, key, holder
 ``decision``          action (stop), rule, reason
 ``trial_ended``       status (finished, pruned, diverged, out_of_memory, preempted, failed, cancelled), reason, value

@@ -12,6 +12,7 @@ from .journal import Fact, read
 from .paths import SweepPaths
 from .plan import Plan
 from .search import StudySearch
+from .spec import SweepSpec
 from .workers import workers_of
 
 
@@ -48,7 +49,16 @@ def confirmations(
             yield _propose(plan, desk, f"baseline-{stage}", "baseline", params, {"through": stage})
 
 
-EXTENDABLE = ("search.trials", "search.sampler", "stop", "confirm", "resources", "tracking")
+EXTENDABLE = (
+    "search.trials",
+    "search.sampler",
+    "stop",
+    "confirm",
+    "resources",
+    "tracking",
+    "storage",
+    "checkpoints",
+)
 """Settings that may change on the way: none of them alters what a trial with given parameters computes."""
 
 
@@ -121,6 +131,8 @@ def _propose(
         threads=spec.resources.threads,
         device="cuda" if spec.resources.gpus else "cpu",
         workers=workers_of(spec.resources),
+        checkpoints=spec.checkpoints,
+        best_by=_best_by(spec),
         illustrate=confirming,
     ).model_dump(mode="json")
     desk.propose(
@@ -138,6 +150,10 @@ def _propose(
     return request
 
 
+def _best_by(spec: SweepSpec) -> tuple[str, bool]:
+    return spec.objective.metric.split("/", 1)[1], spec.objective.direction == "maximize"
+
+
 def _unfinished(
     plan: Plan, desk: Desk, recorded: Sequence[Fact], phase: str, search: StudySearch | None = None
 ) -> Iterator[Mapping[str, Any]]:
@@ -152,4 +168,7 @@ def _unfinished(
             search.reopen(fact.trial)
         desk.reopen(fact.trial, phase, [f for f in recorded if f.trial == fact.trial])
         # How many compute a stage is no part of the trial, and room is kept for as many as are asked for now.
-        yield request_of(fact) | {"workers": workers_of(plan.spec.resources).model_dump(mode="json")}
+        yield request_of(fact) | {
+            "workers": workers_of(plan.spec.resources).model_dump(mode="json"),
+            "checkpoints": plan.spec.checkpoints.model_dump(mode="json"),
+        }

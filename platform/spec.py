@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ..search_spaces.parameters import Parameter
+from ..trainables.checkpoints import CheckpointPolicy
 from ..trainables.config import FrozenConfig, parse
 from ..trainables.errors import UserError
 from .paths import checked_name
@@ -123,6 +124,7 @@ class SweepSpec(FrozenConfig):
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
     storage: Storage = Storage()
+    checkpoints: CheckpointPolicy = CheckpointPolicy()
 
     @field_validator("name")
     @classmethod

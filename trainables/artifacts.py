@@ -14,13 +14,10 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from .base import Snapshot
 from .lossless_json import dumps, loads
-
-if TYPE_CHECKING:
-    import torch
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -168,10 +165,10 @@ def write_snapshot(directory: Path, snapshot: Snapshot, about: Mapping[str, Any]
 
 def write_files(aside: Path, snapshot: Snapshot, about: Mapping[str, Any] | None = None) -> int:
     """Write and fsync the files of a snapshot into a new folder nobody reads yet; returns their bytes."""
-    from safetensors.torch import save_file
+    from .tensor_files import save_tensors
 
     aside.mkdir(parents=True)
-    save_file(_storable(snapshot.tensors), aside / TENSORS)
+    save_tensors(snapshot.tensors, aside / TENSORS)
     (aside / META).write_text(dumps(dict(snapshot.meta)))
     digests = {name: _sha256(aside / name) for name in (TENSORS, META)}
     size = sum((aside / name).stat().st_size for name in digests)
@@ -200,9 +197,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all; its folder is made when missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside")
-    aside.write_text(text, encoding="utf-8")
-    _fsync(aside)
-    os.replace(aside, path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        _fsync(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_snapshot(directory: Path) -> Snapshot:
@@ -271,19 +271,6 @@ def parse_manifest(content: bytes, directory: Path) -> Mapping[str, Any]:
     if version != FORMAT:
         raise Damaged(directory, f"{MANIFEST} has format {version}, this version reads {FORMAT}")
     return manifest
-
-
-def _storable(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each tensor on the CPU, contiguous, alone in its storage: what safetensors accepts."""
-    storable, storages = {}, set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() in storages or storage.nbytes() != tensor.nbytes:
-            tensor = tensor.clone()
-        storages.add(tensor.untyped_storage().data_ptr())
-        storable[name] = tensor
-    return storable
 
 
 def _sha256(path: Path) -> str:

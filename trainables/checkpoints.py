@@ -1,46 +1,157 @@
-"""Checkpoints of one stage in progress: the last few, atomic, verified, with a fall-back to the one before."""
+"""Checkpoints of one stage in progress: when they are due, which are kept, and what is done about a damaged one."""
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import shutil
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from .artifacts import Damaged, read_snapshot, write_snapshot
-from .base import Snapshot
+from pydantic import Field
 
-KEPT = 2
+from .artifacts import Damaged, read_snapshot, write_snapshot, write_text
+from .base import Snapshot
+from .config import FrozenConfig
+
+BEST = "best.json"
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors a trial can go on after: there is no room for this checkpoint, and may be for the next."""
+
+
+class CheckpointPolicy(FrozenConfig):
+    """When a trial's state is stored on the way, and which states are kept. No result depends on it."""
+
+    every_s: float | None = Field(default=60.0, gt=0)
+    """Seconds between checkpoints; null for none by time."""
+    every_steps: int | None = Field(default=None, gt=0)
+    """Updates between checkpoints, also; each at the next look at the outside world, every hundred updates."""
+    keep_last: int = Field(default=2, ge=1)
+    """Newest checkpoints kept per stage of a trial."""
+    keep_best: bool = True
+    """Whether the state with the best objective so far is kept too; it is stored when it is evaluated."""
+    budget_gib: float | None = Field(default=None, gt=0)
+    """GiB for all checkpoints of the sweep; the oldest of ended trials go first. No limit when not given."""
+
+
+NEVER = CheckpointPolicy(every_s=None, keep_best=False)
+"""Nothing is stored on the way."""
+
+
+class Cadence:
+    """Says when the next checkpoint is due.
+
+    Args:
+        policy: by time, by updates, or both: whichever comes first.
+        step: the update that is stored already.
+    """
+
+    def __init__(self, policy: CheckpointPolicy, step: int):
+        self.policy = policy
+        self.saved(step)
+
+    def due(self, step: int) -> bool:
+        """Whether to store the state now."""
+        every_s, every_steps = self.policy.every_s, self.policy.every_steps
+        by_time = every_s is not None and time.monotonic() - self._at_s > every_s
+        return by_time or (every_steps is not None and step // every_steps > self._step // every_steps)
+
+    def saved(self, step: int) -> None:
+        """The state at that update is stored, or could not be: the next is due a whole interval later."""
+        self._step, self._at_s = step, time.monotonic()
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A checkpoint that was not what had been written."""
+
+    step: int
+    reason: str
 
 
 class Checkpoints:
-    """Snapshots in ``folder/step-NNN``.
+    """Snapshots in ``folder/step-NNN``; ``folder/best.json`` names the best of them.
 
     Args:
         folder: belongs to one stage of one trial.
+        keep_last: how many of the newest to keep.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, keep_last: int = 2):
+        self.folder, self.keep_last = folder, keep_last
+        self.passed_over: list[PassedOver] = []
+        """Damaged ones met by :meth:`latest`; they are out of the way."""
 
     def save(self, step: int, snapshot: Snapshot) -> Path:
-        """Store a snapshot and drop all but the newest ``KEPT``."""
+        """Store a snapshot and drop all but the newest and the best.
+
+        Raises:
+            OSError: it could not be written; nothing of it is left, and the older ones are still there.
+        """
         path = self.folder / f"step-{step:010d}"
         write_snapshot(path, snapshot)
-        for old in self._newest_first()[KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._prune()
         return path
 
     def latest(self) -> Snapshot | None:
-        """The newest whole snapshot; broken ones are passed over. None when there is none."""
+        """The newest whole snapshot; damaged ones are put out of the way. None when there is none."""
         for path in self._newest_first():
             try:
                 return read_snapshot(path)
-            except Damaged:
-                continue
+            except Damaged as error:
+                self.passed_over.append(PassedOver(step_of(path), error.what))
+                # Under its own name it would count among the newest. What is aside is collected after a day.
+                with suppress(OSError):
+                    os.rename(path, path.with_name(f".{path.name}.{uuid.uuid4().hex}.aside"))
         return None
+
+    def mark_best(self, step: int, value: float) -> None:
+        """The checkpoint of that step is now the best, with that objective; without room for the note it is not."""
+        with suppress(OSError):
+            write_text(self.folder / BEST, json.dumps({"step": step, "value": value}))
+            self._prune()
+
+    def best_value(self) -> float | None:
+        """The objective of the best checkpoint, if there is one."""
+        return _best(self.folder).get("value") if best_of(self.folder) else None
 
     def clear(self) -> None:
         """Remove them all, once their stage is published."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _prune(self) -> None:
+        kept = {*self._newest_first()[: self.keep_last], best_of(self.folder)}
+        for old in set(self._newest_first()) - kept:
+            shutil.rmtree(old, ignore_errors=True)
+
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)
+
+
+def best_of(folder: Path) -> Path | None:
+    """The best checkpoint of a stage of a trial, if one is marked and still there."""
+    step = _best(folder).get("step")
+    path = folder / f"step-{step:010d}" if isinstance(step, int) else None
+    return path if path and path.is_dir() else None
+
+
+def step_of(path: Path) -> int:
+    """The update a checkpoint's folder is named after."""
+    return int(path.name.removeprefix("step-"))
+
+
+def no_room(error: OSError) -> str | None:
+    """Why there is no room for a checkpoint, in words; None when something else is wrong."""
+    return (error.strerror or "no room on the disk").lower() if error.errno in NO_ROOM else None
+
+
+def _best(folder: Path) -> dict:
+    try:
+        found = json.loads((folder / BEST).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

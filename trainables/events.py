@@ -20,7 +20,10 @@ class Event:
 
 @dataclass(frozen=True)
 class StageComputed(Event):
-    """A stage's output was computed by this trial and published under ``key``."""
+    """A stage's output was computed by this trial and published under ``key``.
+
+    ``reason`` says why, where it had been stored or claimed before: damage, or a holder that was lost.
+    """
 
     kind: ClassVar[str] = "stage_computed"
     stage: str
@@ -30,6 +33,7 @@ class StageComputed(Event):
     cpu_s: float
     wall_s: float
     bytes: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,27 @@ class Checkpointed(Event):
     stage: str
     step: int
     path: str
+
+
+@dataclass(frozen=True)
+class CheckpointSkipped(Event):
+    """The state of a stage could not be stored, for want of room; the trial goes on without that checkpoint."""
+
+    kind: ClassVar[str] = "checkpoint_skipped"
+    stage: str
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class CheckpointDamaged(Event):
+    """The checkpoint of ``step`` was not what had been written; the stage went on from ``resumed_step`` (0: anew)."""
+
+    kind: ClassVar[str] = "checkpoint_damaged"
+    stage: str
+    step: int
+    reason: str
+    resumed_step: int
 
 
 @dataclass(frozen=True)

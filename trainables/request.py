@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from .checkpoints import CheckpointPolicy
 from .config import FrozenConfig
 
 
@@ -67,5 +68,9 @@ class TrialRequest(FrozenConfig):
     """Seeds trained at once; all when not given. Fewer take less memory and more time; no value depends on it."""
     ends: tuple[int, ...] = ()
     """Steps at which its last stage ended before it was taken further, ascending."""
+    checkpoints: CheckpointPolicy = CheckpointPolicy()
+    """When its state is stored on the way; no part of what is computed."""
+    best_by: tuple[str, bool] | None = None
+    """Metric of its last stage by which its best checkpoint is chosen, and whether it is maximized."""
     illustrate: bool = False
     """Whether to picture the result at the end."""

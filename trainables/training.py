@@ -7,12 +7,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .base import Learner, Score, Snapshot
-from .checkpoints import Checkpoints
-from .events import Checkpointed, Continued, Evaluated, Event, Progress, Pulse
+from .checkpoints import Cadence, CheckpointPolicy, Checkpoints, no_room
+from .events import (
+    CheckpointDamaged,
+    Checkpointed,
+    CheckpointSkipped,
+    Continued,
+    Evaluated,
+    Event,
+    Progress,
+    Pulse,
+)
 
 REPORTS = 20  # progress reports over a stage; part of the record, so it must not depend on the machine
 BURST_STEPS = 100  # updates between two looks at the outside world
-CHECKPOINT_EVERY_S = 60.0
 
 
 class Training:
@@ -30,7 +38,8 @@ class Training:
         evaluate_at: steps at which to evaluate, ascending.
         episodes: episodes per lane at each evaluation.
         burst_steps: updates between two looks at the outside world.
-        checkpoint_every_s: how often the state is stored on the way.
+        policy: when the state is stored on the way, and what is kept.
+        best_by: metric and whether it is maximized, by which the best checkpoint is chosen; none when not given.
         ends: steps at which it ended before it was taken further; up to each, it reports as it did then.
     """
 
@@ -44,14 +53,16 @@ class Training:
         evaluate_at: Sequence[int] = (),
         episodes: int = 0,
         burst_steps: int = BURST_STEPS,
-        checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+        policy: CheckpointPolicy | None = None,
         ends: Sequence[int] = (),
+        best_by: tuple[str, bool] | None = None,
     ):
-        self.burst_steps, self.checkpoint_every_s = burst_steps, checkpoint_every_s
+        self.burst_steps, self.policy = burst_steps, policy or CheckpointPolicy()
+        self.best_by = best_by if self.policy.keep_best else None
         self.stage, self.learner, self.steps, self.seeds = stage, learner, steps, list(seeds)
         self.evaluate_at, self.episodes = sorted(set(evaluate_at)), episodes
         self.marks = sorted({*report_marks([*ends, steps]), *self.evaluate_at})
-        self.checkpoints = Checkpoints(folder)
+        self.checkpoints = Checkpoints(folder, self.policy.keep_last)
         self._sums: dict[str, list[float]] = {}
         self._counted_steps = 0
         self._cpu_s = self._wall_s = 0.0
@@ -59,28 +70,29 @@ class Training:
         self._resume()
 
     def __iter__(self) -> Iterator[Event]:
-        saved_at_s = time.monotonic()
+        cadence = Cadence(self.policy, self.learner.step)
+        for passed in self.checkpoints.passed_over:
+            yield CheckpointDamaged(self.stage, passed.step, passed.reason, self.learner.step)
         if self.learner.step:
             yield Continued(self.stage, self.learner.step, self.steps, self.seeds)
         # A checkpoint taken between reaching a mark and scoring it owes that evaluation.
         if self.learner.step in self.evaluate_at and self._evaluated_step < self.learner.step:
-            yield self._evaluate()
+            yield from self._evaluate(cadence)
         for mark in [mark for mark in self.marks if mark > self.learner.step]:
             while self.learner.step < mark:
                 burst = self.burst_steps - self.learner.step % self.burst_steps
                 self._advance(min(burst, mark - self.learner.step))
                 if self.learner.step < mark:
                     yield Pulse(self.stage, self.learner.step, self.steps)
+                    yield from self._save_if_due(cadence)
             yield self._report()
             if mark in self.evaluate_at:
-                yield self._evaluate()
-            if time.monotonic() - saved_at_s > self.checkpoint_every_s:
-                yield self.save()
-                saved_at_s = time.monotonic()
+                yield from self._evaluate(cadence)
+            yield from self._save_if_due(cadence)
 
-    def save(self) -> Checkpointed:
-        """Store the learner's state and the half-filled report."""
-        state = self.learner.state()
+    def save(self) -> Checkpointed | CheckpointSkipped:
+        """Store the learner's state and the half-filled report; without room on the disk, say so and go on."""
+        state, step = self.learner.state(), self.learner.step
         course = {
             "sums": self._sums,
             "counted_steps": self._counted_steps,
@@ -88,10 +100,20 @@ class Training:
             "wall_s": self._wall_s,
             "evaluated_step": self._evaluated_step,
         }
-        path = self.checkpoints.save(
-            self.learner.step, Snapshot(state.tensors, {"learner": state.meta, "course": course})
-        )
-        return Checkpointed(self.stage, self.learner.step, f"{path.parent.name}/{path.name}")
+        try:
+            path = self.checkpoints.save(
+                step, Snapshot(state.tensors, {"learner": state.meta, "course": course})
+            )
+        except OSError as error:
+            if (reason := no_room(error)) is None:
+                raise
+            return CheckpointSkipped(self.stage, step, reason)
+        return Checkpointed(self.stage, step, f"{path.parent.name}/{path.name}")
+
+    def _save_if_due(self, cadence: Cadence) -> Iterator[Event]:
+        if cadence.due(self.learner.step):
+            cadence.saved(self.learner.step)
+            yield self.save()
 
     def _resume(self) -> None:
         snapshot = self.checkpoints.latest()
@@ -122,10 +144,27 @@ class Training:
         self._sums, self._counted_steps, self._cpu_s, self._wall_s = {}, 0, 0.0, 0.0
         return report
 
-    def _evaluate(self) -> Evaluated:
+    def _evaluate(self, cadence: Cadence) -> Iterator[Event]:
         report = evaluated(self.stage, self.learner, self.steps, self.seeds, self.episodes)
         self._evaluated_step = self.learner.step
-        return report
+        yield report
+        value = self._better_value(report)
+        if value is not None:
+            cadence.saved(self.learner.step)
+            stored = self.save()
+            yield stored
+            if isinstance(stored, Checkpointed):
+                self.checkpoints.mark_best(self.learner.step, value)
+
+    def _better_value(self, report: Evaluated) -> float | None:
+        """The objective, where it is better than at the best checkpoint so far; the mean over the lanes."""
+        name, maximize = self.best_by or ("", True)
+        if not (lanes := report.metrics.get(name)):
+            return None
+        value, best = sum(lanes) / len(lanes), self.checkpoints.best_value()
+        if best is None:
+            return value if value == value else None
+        return value if (value > best if maximize else value < best) else None
 
 
 def report_marks(ends: Sequence[int]) -> list[int]:

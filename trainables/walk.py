@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .artifacts import ArtifactStore, Claim, Finished, Held, Provenance, write_snapshot, write_text
+from .artifacts import ArtifactStore, Claim, Damaged, Finished, Held, Provenance, write_snapshot, write_text
 from .base import Lane, Learner, Snapshot, Stage, identity_key, load_system
 from .code_version import code_version
 from .config import parse
@@ -83,7 +83,10 @@ class Walk:
                     yield StageReused(stage.name, key, seed, answer.artifact.provenance.cpu_s)
                 else:
                     yield from self._compute(stage, seed, answer)
-                self._outputs[seed][stage.name] = self.store.load(key)
+                try:
+                    self._outputs[seed][stage.name] = self.store.load(key)
+                except (Damaged, KeyError):
+                    continue  # Lost between asking and reading: asked for once more, and computed.
                 self._keys[seed][stage.name] = key
                 missing.remove(seed)
             if missing and waiting:
@@ -99,7 +102,9 @@ class Walk:
                 self._training = spread
                 yield from spread
             learner = stage.start([Lane(config, seed, self._outputs[seed])], self.source, self.request.device)
-            self._training = training = Training(stage.name, learner, config.steps, [seed], folder)
+            self._training = training = Training(
+                stage.name, learner, config.steps, [seed], folder, policy=self.request.checkpoints
+            )
             if spread:
                 spread.finish(learner)
             else:
@@ -115,7 +120,14 @@ class Walk:
         training.checkpoints.clear()
         self._training = None
         yield StageComputed(
-            stage.name, claim.key, seed, config.steps, provenance.cpu_s, provenance.wall_s, artifact.bytes
+            stage.name,
+            claim.key,
+            seed,
+            config.steps,
+            provenance.cpu_s,
+            provenance.wall_s,
+            artifact.bytes,
+            claim.reason,
         )
 
     def _spread(self, stage: Stage, seed: int, folder: Path) -> Spread | None:
@@ -141,6 +153,8 @@ class Walk:
             self.folder / stage.name,
             evaluate_at=[*range(every, config.steps, every), config.steps],
             episodes=self.request.episodes,
+            policy=self.request.checkpoints,
+            best_by=self.request.best_by,
         )
         yield from self._training
         for seed, outputs in zip(seeds, learner.outputs(), strict=True):

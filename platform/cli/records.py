@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from ..journal import read
 from ..paths import Home, SweepPaths
+from .incidents import tell_incidents
 from .shared import Json, SweepName, console, grid, numbers, print_json
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def list_(as_json: Json = False) -> None:
 def show(name: SweepName, as_json: Json = False) -> None:
     """Show a sweep's leaderboard, its confirmation on test seeds, and what sharing saved."""
     from ..findings import findings
+    from ..incidents import incidents
     from ..results import leaderboard, savings
 
     paths = recorded(name)
@@ -57,6 +60,7 @@ def show(name: SweepName, as_json: Json = False) -> None:
                 "trials": {t.trial: _facts_of(t) for t in record.trials.values()},
                 "findings": [asdict(finding) for finding in findings(record)],
                 "savings": asdict(savings(record)),
+                "incidents": [asdict(incident) for incident in incidents(read(paths.journal))],
             }
         )
     else:
@@ -188,6 +192,7 @@ def show_sweep(paths: SweepPaths) -> bool:
         f"early stopping saved about {duration(saved.pruned_saved_cpu_s)}; {saved.episodes_spent:,} evaluation episodes."
     )
     _print_paces(record)
+    tell_incidents(paths)
     if paths.report.exists():
         console.print(f"Report: {paths.report}", soft_wrap=True)
     return best_row(record) is not None

@@ -95,12 +95,14 @@ def walked(toy_sweep, tmp_path: Path):
 
     home = Home(tmp_path / "home")
 
-    def walk(sweep: str, trial: str, *, width=1.0, ended="finished", status="finished") -> Home:
+    def walk(
+        sweep: str, trial: str, *, width=1.0, ended="finished", status="finished", best_by=None
+    ) -> Home:
         spec, paths = toy_sweep(name=sweep, stages={"base": {"width": width}}), home.sweep(sweep)
         configs = resolve(spec).trial_configs({})
         request = TrialRequest(
             trial=trial, system="toy", dataset="toy/points", configs=configs, seeds=(0,), through="tune",
-            episodes=2, evaluate_every_steps=10,
+            episodes=2, evaluate_every_steps=10, best_by=best_by,
         )  # fmt: skip
         with Journal(paths.journal) as journal:
             journal.append("sweep_started", name=sweep, spec=spec.model_dump(mode="json"))

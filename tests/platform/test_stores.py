@@ -69,7 +69,9 @@ def test_the_store_is_the_sweeps_own_else_the_environments_else_the_homes(home, 
     assert open_store(home, str(tmp_path / "team")) == StageStore(tmp_path / "team")
     assert open_store(home, f"file://{tmp_path}/team") == StageStore(tmp_path / "team")
     assert isinstance(open_store(home, "gs://team/stages"), ObjectStore)
-    assert [is_shared(open_store(home, p), home) for p in (None, str(home.stages), str(tmp_path / "team"))] == [
+    assert [
+        is_shared(open_store(home, p), home) for p in (None, str(home.stages), str(tmp_path / "team"))
+    ] == [
         True,
         False,
         True,

@@ -1,12 +1,15 @@
 """A learner's course: what it reports does not depend on interruptions."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from flowsweep.trainables.artifacts import MANIFEST
 from flowsweep.trainables.base import Learner, Score, Snapshot
-from flowsweep.trainables.checkpoints import Checkpoints
+from flowsweep.trainables.checkpoints import NEVER, CheckpointPolicy, Checkpoints, best_of, step_of
 from flowsweep.trainables.training import Training
 
 
@@ -39,8 +42,8 @@ class Wanderer(Learner):
         return [Snapshot({"x": x}) for x in self.x]
 
 
-def training(folder: Path) -> Training:
-    return Training("walk", Wanderer(), 1050, [3, 4], folder, evaluate_at=[500, 1050], episodes=2)
+def training(folder: Path, **more) -> Training:
+    return Training("walk", Wanderer(), 1050, [3, 4], folder, evaluate_at=[500, 1050], episodes=2, **more)
 
 
 def said(events) -> list[tuple]:
@@ -95,3 +98,98 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path):
     assert kept.latest().meta["step"] == 2
     (tmp_path / "step-0000000002" / "tensors.safetensors").write_bytes(b"junk")
     assert kept.latest() is None
+
+
+def test_the_state_is_stored_by_steps_and_the_newest_and_the_best_are_kept(tmp_path: Path):
+    policy = CheckpointPolicy(every_s=None, every_steps=250, keep_last=2)
+    events = list(training(tmp_path, policy=policy, best_by=("return", True)))
+    stored = [event.step for event in events if event.kind == "checkpoint"]
+    scores = {e.step: sum(e.metrics["return"]) / 2 for e in events if e.kind == "evaluated"}
+    best = max(scores, key=lambda step: scores[step])
+    assert best in stored
+    kept = {int(path.name[5:]) for path in tmp_path.glob("step-*")}
+    assert kept == {*stored[-2:], best}
+    marked = best_of(tmp_path)
+    assert marked is not None
+    assert step_of(marked) == best
+    assert Checkpoints(tmp_path).best_value() == scores[best]
+
+
+def test_by_time_the_state_is_stored_between_reports_too(tmp_path: Path, monkeypatch):
+    ticks = iter(range(10_000))
+    monkeypatch.setattr("flowsweep.trainables.checkpoints.time.monotonic", lambda: float(next(ticks)))
+    walk = Training("walk", Wanderer(), 10_000, [3, 4], tmp_path, policy=CheckpointPolicy(every_s=2))
+    stored = [event.step for event in walk if event.kind == "checkpoint"]
+    assert [step for step in stored if step % 500]  # reports come every 500
+
+
+def test_when_and_what_is_stored_changes_nothing_that_is_said(tmp_path: Path):
+    policy = CheckpointPolicy(every_s=None, every_steps=100)
+    often = said(training(tmp_path / "often", policy=policy, best_by=("return", False)))
+    assert often == said(training(tmp_path / "never", policy=NEVER))
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_continued(tmp_path: Path):
+    whole = said(training(tmp_path / "whole"))
+    first = training(tmp_path / "hurt")
+    heard = []
+    for count, event in enumerate(first):
+        heard.append(event)
+        if count in (6, 11):
+            first.save()
+        if count == 14:
+            break
+    older, newest = sorted((tmp_path / "hurt").glob("step-*"))
+    (newest / "tensors.safetensors").write_bytes(b"half")
+    again = list(training(tmp_path / "hurt"))
+    (damaged,) = [event for event in again if event.kind == "checkpoint_damaged"]
+    assert (damaged.step, damaged.resumed_step) == (step_of(newest), step_of(older))
+    assert "the SHA-256 of tensors.safetensors is" in damaged.reason
+    assert not newest.exists()
+    assert said(again) == whole[-len(said(again)) :]
+
+
+@pytest.mark.parametrize("hurt", ["half-written", "file missing", "not a manifest"])
+def test_with_no_whole_checkpoint_left_the_stage_begins_anew_and_says_so(hurt, tmp_path: Path):
+    Checkpoints(tmp_path).save(700, Snapshot({"x": torch.ones(2)}, {}))
+    place = tmp_path / "step-0000000700"
+    if hurt == "half-written":
+        (place / MANIFEST).unlink()
+    elif hurt == "file missing":
+        (place / "meta.json").unlink()
+    else:
+        (place / MANIFEST).write_text("{")
+    events = list(training(tmp_path))
+    assert [(e.step, e.resumed_step) for e in events if e.kind == "checkpoint_damaged"] == [(700, 0)]
+    assert said(events) == said(training(tmp_path / "whole"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+def test_without_room_for_a_checkpoint_the_trial_goes_on_and_nothing_half_written_is_left(tmp_path: Path):
+    # A limit on the size of files fails a write as a full disk does, with another number. It holds for one process.
+    code = (
+        "import json, pathlib, resource, signal, sys\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from test_training import *\n"
+        "torch.set_num_threads(1)\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "walk = training(folder, policy=CheckpointPolicy(every_s=None, every_steps=100))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "kinds, left = [], []\n"
+        "for event in walk:\n"
+        "    kinds.append(event.kind)\n"
+        "    if kinds.count('checkpoint') == 2:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))\n"
+        "    if kinds.count('checkpoint_skipped') == 2:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "        left = left or sorted(path.name for path in folder.iterdir())\n"
+        "print(json.dumps([kinds, left]))"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    kinds, left = json.loads(done.stdout)
+    assert left == ["step-0000000100", "step-0000000200"]
+    stored = [kind for kind in kinds if kind.startswith("checkpoint")]
+    assert stored[:4] == ["checkpoint", "checkpoint", "checkpoint_skipped", "checkpoint_skipped"]
+    assert set(stored[4:]) == {"checkpoint"}
+    assert kinds.count("evaluated") == 2

@@ -1,0 +1,20 @@
+"""What a sweep got over, for whoever looks at it."""
+
+from __future__ import annotations
+
+from ..incidents import incidents
+from ..journal import read
+from ..paths import SweepPaths
+from .shared import console
+
+
+def tell_incidents(paths: SweepPaths, most: int = 12) -> None:
+    """Say what went wrong on the way and was got over; nothing when nothing did."""
+    found = incidents(read(paths.journal))
+    if found:
+        console.print("\nGot over on the way")
+    for incident in found[-most:]:
+        where = f"{incident.trial}: " if incident.trial else ""
+        console.print(f"  {where}{incident.what}", markup=False, soft_wrap=True)
+    if len(found) > most:
+        console.print(f"  and {len(found) - most} before these: flowsweep show {paths.name} --json")

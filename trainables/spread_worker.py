@@ -6,7 +6,6 @@ reports and stores. Shards: each walks through a part of the stage that needs no
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -18,11 +17,12 @@ import torch.distributed
 
 from .artifacts import ArtifactStore
 from .base import Lane, Learner, load_system
+from .checkpoints import NEVER
 from .config import parse
 from .events import Event, Progress, Pulse
 from .request import TrialRequest
 from .spread_log import SpreadLog
-from .training import BURST_STEPS, CHECKPOINT_EVERY_S, Training
+from .training import BURST_STEPS, Training
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,6 @@ class Job:
     store: ArtifactStore
     folder: Path
     leave: Path = Path(os.devnull)  # set by whoever starts the workers
-    checkpoint_every_s: float = CHECKPOINT_EVERY_S
 
     @property
     def begun(self) -> Path:
@@ -96,7 +95,7 @@ def work(job: Job, rank: int, world: int, device: str) -> None:
         job.steps,
         [job.seed],
         job.place(rank, world),
-        checkpoint_every_s=job.checkpoint_every_s if speaks else math.inf,
+        policy=job.request.checkpoints if speaks else NEVER,
         # Shards have few, long steps; whoever wants them to leave is not to wait for a hundred.
         burst_steps=BURST_STEPS if together else 1,
     )

@@ -7,13 +7,17 @@ tensors whose leading axis is P; an ensemble has E as the second axis.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
+from .products import affine, worth_a_call_each
+
 Params = dict[str, torch.Tensor]
+Affine = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""bias + inputs weight."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,41 @@ class MLP:
 
     def __call__(self, params: Mapping[str, torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
         """[P, B, I] to [P, B, O], or to [P, E, B, O] for an ensemble."""
-        x = inputs
-        if self.members is not None:
-            x = x.unsqueeze(1).expand(-1, self.members, -1, -1).flatten(0, 1)
+        flat = {name: value.flatten(0, -3) for name, value in params.items()}
+        if worth_a_call_each(inputs, self.multiplications // (self.members or 1)):
+            x = self._one_by_one(flat, inputs)
+        else:
+            x = inputs
+            if self.members is not None:
+                x = x.unsqueeze(1).expand(-1, self.members, -1, -1).flatten(0, 1)
+            x = self._layers(torch.baddbmm, flat, x)
+        return x if self.members is None else x.unflatten(0, (-1, self.members))
+
+    def _one_by_one(self, params: Params, inputs: torch.Tensor) -> torch.Tensor:
+        """Lane by lane and member by member, so that what one layer leaves is still in the cache for the next."""
+        apart = {name: value.unbind() for name, value in params.items()}
+        lanes = inputs.unbind()
+        return torch.stack(
+            [
+                self._layers(
+                    affine, {name: v[i] for name, v in apart.items()}, lanes[i // (self.members or 1)]
+                )
+                for i in range(len(lanes) * (self.members or 1))
+            ]
+        )
+
+    def _layers(self, affine: Affine, params: Params, x: torch.Tensor) -> torch.Tensor:
+        """All layers over x [..., B, I], of one network or a batch of them."""
         last = len(self.sizes) - 2
         for layer in range(last + 1):
-            weight, bias = params[f"{layer}.weight"], params[f"{layer}.bias"]
-            x = torch.baddbmm(bias.flatten(0, -3), x, weight.flatten(0, -3))
+            x = affine(params[f"{layer}.bias"], x, params[f"{layer}.weight"])
             if layer < last:
                 x = functional.gelu(x, approximate="tanh" if self.tanh_gelu else "none")
                 if self.layer_norm:
                     x = functional.layer_norm(x, x.shape[-1:], eps=1e-6)
                     if self.affine_norm:
-                        scale, shift = params[f"{layer}.scale"], params[f"{layer}.shift"]
-                        x = torch.addcmul(shift.flatten(0, -3), x, scale.flatten(0, -3))
-        return x if self.members is None else x.unflatten(0, (-1, self.members))
+                        x = torch.addcmul(params[f"{layer}.shift"], x, params[f"{layer}.scale"])
+        return x
 
     @property
     def multiplications(self) -> int:

@@ -1,0 +1,107 @@
+"""Matrix products on CPU by oneDNN, which takes what vector instructions it finds.
+
+PyTorch's own products of float32 matrices go to MKL, which leaves half of an AMD core with AVX-512 idle. oneDNN comes
+with the same PyTorch; the operator that reaches it is the one torch.compile emits for linear layers.
+
+Legend: B rows, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+
+FEWEST_MULTIPLICATIONS = 2**21
+"""Of a network's pass over one batch, from which on products are worth a call each, about 20 us."""
+
+
+def worth_a_call_each(inputs: torch.Tensor, multiplications: int) -> bool:
+    """Whether products over these inputs go to oneDNN one by one; else they are batched by PyTorch.
+
+    Args:
+        inputs: what the network reads, [..., B, I].
+        multiplications: multiply-adds per row of one network.
+    """
+    return (
+        inputs.device.type == "cpu"
+        and inputs.dtype == torch.float32
+        and inputs.shape[-2] * multiplications >= FEWEST_MULTIPLICATIONS
+        and _wide_vectors()
+        and torch.backends.mkldnn.enabled
+        and not torch.compiler.is_exporting()  # an exported program must run where oneDNN is not
+    )
+
+
+@cache
+def _wide_vectors() -> bool:
+    return (
+        torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+def affine(bias: torch.Tensor, inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """bias + inputs weight, as :func:`torch.addmm`.
+
+    Args:
+        bias: [1, O]; inputs: [B, I]; weight: [I, O].
+    """
+    return _Affine.apply(bias, inputs, weight)  # type: ignore[return-value]
+
+
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """left right, as :func:`torch.mm`."""
+    if torch.is_grad_enabled():
+        return _Product.apply(left, right)  # type: ignore[return-value]
+    return _raw(left, right)
+
+
+def _raw(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    if min(*left.shape, right.shape[1]) == 1:  # with vectors there is nothing to gain
+        return left @ right if bias is None else torch.addmm(bias, left, right)
+    return torch.ops.mkldnn._linear_pointwise(
+        left, right.t(), None if bias is None else bias[0], "none", [], ""
+    )
+
+
+class _Affine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, bias, inputs, weight):
+        ctx.save_for_backward(inputs, weight)
+        return _raw(inputs, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor):
+        (gradient,), (inputs, weight) = gradients, ctx.saved_tensors
+        of_bias, of_inputs, of_weight = ctx.needs_input_grad
+        return (
+            gradient.sum(0, keepdim=True) if of_bias else None,
+            product(gradient, weight.t()) if of_inputs else None,
+            _weight_gradient(gradient, inputs) if of_weight else None,
+        )
+
+
+def _weight_gradient(gradient: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    # The longer side goes into the columns: several times faster where the other is narrow.
+    if gradient.shape[1] < inputs.shape[1]:
+        return product(gradient.t(), inputs).t()
+    return product(inputs.t(), gradient)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, left, right):
+        ctx.save_for_backward(left, right)
+        return _raw(left, right)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor):
+        (gradient,), (left, right) = gradients, ctx.saved_tensors
+        of_left, of_right = ctx.needs_input_grad
+        return (
+            product(gradient, right.t()) if of_left else None,
+            product(left.t(), gradient) if of_right else None,
+        )

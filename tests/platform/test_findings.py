@@ -184,6 +184,13 @@ def test_a_range_some_choice_reads_is_not_in_vain(toy_sweep):
     assert idle_ranges(resolve(toy_sweep(space=space, stages={"tune": {"noise": "off"}}))) == []
 
 
+def test_a_walk_reports_the_elapsed_time_of_its_updates(walked):
+    home = walked("s", "t0")
+    found = paces(read_sweep(home.sweep("s")))
+    assert {stage: one.updates for stage, one in found.items()} == {"base": 40, "tune": 40}
+    assert all(one.updates_per_s and one.cpu_s_per_update for one in found.values())
+
+
 def test_updates_are_counted_once_though_a_restart_reports_them_again(home, toy_system):
     reports = [((0, 1), 10), ((0, 1), 20), ((0, 1), 10), ((0, 1), 20), ((0, 1), 40), ((5,), 30)]
     with Journal(home.sweep("s").journal) as journal:

@@ -6,15 +6,13 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from ..trainables.artifacts import write_text
+from .budget import Meter
 from .checkpoint_budget import within_budget
 from .conclude import conclude
 from .desk import Desk
@@ -28,13 +26,14 @@ from .ray_bridge import Marshal, TrialQueue, configure_tune
 from .scheduling import make_pruner
 from .search import StudySearch
 from .search_recovery import reconcile
+from .stopping import Stopping
 from .store_base import Stages
 from .stores import open_store
 from .tracking import Tracker
 from .workers import nodes
 from .yaml_file import dump_yaml
 
-DRAIN_S = 60.0
+DRAIN_S, HURRIED_DRAIN_S = 60.0, 1.0
 """How long the end of a sweep waits for the tracker; what is left then goes with `flowsweep sync`."""
 
 
@@ -77,7 +76,7 @@ def run_sweep(
     """
     paths = home.sweep(plan.spec.name)
     _claim_name(paths, resume)
-    with _ray(address) as capacity, _open(paths) as journal, _stop_on_signal(paths, watch) as stopping:
+    with _ray(address) as capacity, _open(paths) as journal, Stopping(paths, watch).on_signals() as stopping:
         concurrent = concurrent_trials(plan.spec.resources, capacity, nodes())
         before = list(read(paths.journal))
         _check_same_data(plan, before)
@@ -86,27 +85,29 @@ def run_sweep(
         search = _search(plan, paths, before)
         budget_gib = plan.spec.checkpoints.budget_gib
         watch = within_budget(budget_gib, paths.trials, before, journal.append, watch)
-        desk = Desk(journal, plan.spec, search, watch)
+        meter = Meter(plan.spec.budget, plan.spec.resources.gpus, before)
+        desk = Desk(journal, plan.spec, search, watch, meter, stopping.ask)
         tracker = _tracker(plan, home, paths)
         try:
             for phase in (search_requests, confirmations):
                 requests = phase(plan, desk, search, list(read(paths.journal)))
-                queue = TrialQueue(partial(next, requests, None), desk, concurrent, stopping.is_set)
+                spent = desk.exhausted if phase is search_requests else bool
+                queue = TrialQueue(partial(next, requests, None), desk, concurrent, stopping.is_set, spent)
                 _place(plan, paths, queue, desk, open_store(home, plan.spec.storage.stages))
+                stopping.withdraw()
                 if stopping.is_set():
                     break
-            status = _end(
-                journal,
-                watch,
-                *(("interrupted", "stop requested") if stopping.is_set() else ("finished", "")),
-            )
-            no_report = conclude(paths, journal)
+            reason = f"{desk.spent.rule}: {desk.spent.reason}" if desk.spent else ""
+            ending = ("interrupted", "stop requested") if stopping.is_set() else ("finished", reason)
+            status = _end(journal, watch, *ending)
+            no_report = "told to leave" if stopping.hurried else conclude(paths, journal)
         except KeyboardInterrupt:
             _end(journal, watch, "interrupted", "left at once")
             raise
         finally:
             unsent = tracker.close(
-                DRAIN_S, lambda left: watch(Fact(-1, time.time(), "sending", data={"unsent": left}))
+                HURRIED_DRAIN_S if stopping.hurried else DRAIN_S,
+                lambda left: watch(Fact(-1, time.time(), "sending", data={"unsent": left})),
             )
         return Outcome(status, desk.ended, unsent, no_report)
 
@@ -179,7 +180,7 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: 
         run_config=tune.RunConfig(
             name=f"placement-{os.getpid()}",
             storage_path=str(paths.ray),
-            failure_config=tune.FailureConfig(max_failures=resources.retries),
+            failure_config=tune.FailureConfig(max_failures=0),  # the queue hands a trial out again itself
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
@@ -225,26 +226,3 @@ def _ray(address: str | None) -> Iterator[dict[str, float]]:
         yield {kind: float(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def _stop_on_signal(paths: SweepPaths, watch: Callable[[Fact], None]) -> Iterator[threading.Event]:
-    """First Ctrl-C or SIGTERM: every trial stores its state and leaves. Second: leave at once."""
-    stopping = threading.Event()
-
-    def on_signal(number: int, frame: Any) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-        paths.stop_request.touch()
-        watch(Fact(-1, time.time(), "stopping"))
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stopping
-        return
-    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from ..trainables.failures import Failure
 from .desk import Desk
+from .failures import MemoryKills, lost_worker
 from .scheduling import Decision
 
 # Read by Ray when Tune starts: our journal replaces its loggers, snapshots and strict metric names.
@@ -29,6 +33,29 @@ def configure_tune() -> None:
     """Set Tune's switches, unless the user has."""
     for name, value in TUNE_SETTINGS.items():
         os.environ.setdefault(name, value)
+    _survive_memory_kills()
+
+
+def _survive_memory_kills() -> None:
+    """Let Tune take a worker that Ray's memory monitor has killed for a lost one.
+
+    Ray reports it as ``OutOfMemoryError``, which is no ``RayActorError``, and Tune's loop ends on any error it does not
+    know (ray 2.60, ``RayActorManager._actor_task_failed``).
+    """
+    from ray.air.execution._internal import actor_manager
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+    from ray.tune.execution import tune_controller
+
+    class ActorManager(actor_manager.RayActorManager):
+        def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+            if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+                exception = RayActorError(
+                    error_msg=f"{type(exception).__name__}: the worker died. {exception}"
+                )
+            super()._actor_task_failed(tracked_actor_task, exception)
+
+    if vars(tune_controller).get("RayActorManager") is actor_manager.RayActorManager:
+        vars(tune_controller)["RayActorManager"] = ActorManager
 
 
 class _Unpickled:
@@ -41,11 +68,15 @@ class _Unpickled:
 class TrialQueue(_Unpickled, Searcher):
     """Hands Tune the next request when a slot is free.
 
+    A trial that is taken up again is handed out again, as a new one to Tune: how often, and with what changed, is ours to
+    decide. So Tune is told that there is no more only when nothing is open.
+
     Args:
         draw: gives the next request as plain JSON, or None when there is no more.
-        desk: knows how many trials are open.
+        desk: told of lost workers; decides what becomes of their trials.
         concurrent: trials at once.
         stopping: whether to hand out nothing more.
+        spent: whether the budget lets nothing new start.
     """
 
     def __init__(
@@ -54,11 +85,14 @@ class TrialQueue(_Unpickled, Searcher):
         desk: Desk,
         concurrent: int,
         stopping: Callable[[], bool],
+        spent: Callable[[], bool] = lambda: False,
     ):
         super().__init__()
-        self._draw, self._desk, self._concurrent, self._stopping = draw, desk, concurrent, stopping
-        self._names: dict[str, str] = {}
-        self._losses: dict[str, str] = {}
+        self._draw, self._desk, self._concurrent = draw, desk, concurrent
+        self._stopping, self._spent = stopping, spent
+        self._running: dict[str, Mapping[str, Any]] = {}
+        self._again: deque[Mapping[str, Any]] = deque()
+        self._losses: dict[str, Failure] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True
@@ -66,26 +100,35 @@ class TrialQueue(_Unpickled, Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._stopping():
             return Searcher.FINISHED
-        if len(self._desk.open) >= self._concurrent:
+        if len(self._running) >= self._concurrent:
             return None
-        request = self._draw()
+        request = self._again.popleft() if self._again else None if self._spent() else self._draw()
         if request is None:
-            return Searcher.FINISHED
-        self._names[trial_id] = request["trial"]
+            return None if self._running else Searcher.FINISHED
+        self._running[trial_id] = request
         return {"request": dict(request)}
 
-    def note_loss(self, trial_id: str, what: str) -> None:
-        """A worker of this trial was lost; Tune may or may not retry it."""
-        self._losses[trial_id] = what
+    def note_loss(self, trial_id: str, failure: Failure) -> None:
+        """The worker of this trial was lost; Tune is about to give the trial up."""
+        self._losses[trial_id] = failure
+
+    def take_up_again(self, trial_id: str, lanes: int | None) -> None:
+        """Hand a trial out again, with so many seeds at once."""
+        self._again.append({**self._running[trial_id], "lanes": lanes})
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
         """Nothing: the scheduler has already shown it to the desk."""
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Ray gives a trial up: its worker could not be started, or was lost more often than it is retried."""
-        if error:
-            reason = f"given up: {self._losses.get(trial_id, 'its worker was lost')}"
-            self._desk.end(self._names[trial_id], Decision("stop", "failed", "failure", reason))
+        """Tune is done with a trial: it was told to stop it, or its worker was lost."""
+        failure = self._losses.pop(trial_id, None)
+        if error and failure:
+            name = self._running[trial_id]["trial"]
+            if self._stopping():  # resume takes it up
+                self._desk.end(name, Decision("stop", "preempted", "end", failure.reason))
+            elif (decision := self._desk.fail(name, failure)).action == "retry":
+                self.take_up_again(trial_id, decision.lanes)
+        self._running.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal and Optuna's storage are the state."""
@@ -102,7 +145,7 @@ class Marshal(_Unpickled, FIFOScheduler):
 
     def __init__(self, desk: Desk, queue: TrialQueue):
         super().__init__()
-        self._desk, self._queue = desk, queue
+        self._desk, self._queue, self._kills = desk, queue, MemoryKills()
         self._workers: dict[str, tuple] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
@@ -116,12 +159,18 @@ class Marshal(_Unpickled, FIFOScheduler):
             key.removeprefix("failure/"): value for key, value in result.items() if key.startswith("failure/")
         }
         decision = self._desk.receive(
-            name, result["events"], result["complete"], failure or result.get("failure")
+            name,
+            result["events"],
+            result["complete"],
+            Failure.from_json(failure) if failure else None,
+            result["left"],
         )
-        return TrialScheduler.STOP if decision.action == "stop" else TrialScheduler.CONTINUE
+        if decision.action == "retry":
+            self._queue.take_up_again(trial.trial_id, decision.lanes)
+        return TrialScheduler.CONTINUE if decision.action == "continue" else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Tune calls this for every lost worker, also where the trial is then taken up again."""
-        error = trial.get_error()
-        cause = str(error).strip().splitlines()[-1] if error else "its worker was lost"
-        self._queue.note_loss(trial.trial_id, f"{cause} ({trial.num_failures} time(s))")
+        """The worker of a trial was lost."""
+        file = trial.error_file  # beside the driver; Tune copies it to its storage only later
+        said = Path(file).read_text(errors="replace") if file and Path(file).exists() else ""
+        self._queue.note_loss(trial.trial_id, lost_worker(said, self._kills.rose()))

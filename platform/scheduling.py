@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import optuna
 
 from .search import StudySearch
-from .spec import Stop
+from .stop_spec import Stop
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,20 @@ class Decision:
     """What becomes of a trial now.
 
     Attributes:
+        action: ``retry``: it is taken up again by another worker.
         status: how the trial ends, when it does.
         rule: which rule decided.
         reason: why, in words with numbers.
+        failure: the class of failure it ends with, if one.
+        lanes: seeds to train at once when it is taken up again; None for all.
     """
 
-    action: Literal["continue", "stop"]
+    action: Literal["continue", "stop", "retry"]
     status: str = ""
     rule: str = ""
     reason: str = ""
+    failure: str | None = None
+    lanes: int | None = None
 
 
 CONTINUE = Decision("continue")
@@ -56,16 +62,34 @@ def rungs(stop: Stop, steps: int) -> list[int]:
     ]
 
 
-def judge(search: StudySearch, stop: Stop, trial: str, step: int, steps: int, value: float) -> Decision:
-    """Whether a trial that has just been scored goes on.
+def judge(
+    search: StudySearch,
+    stop: Stop,
+    trial: str,
+    step: int,
+    steps: int,
+    value: float,
+    history: Sequence[float] = (),
+    maximize: bool = True,
+) -> Decision:
+    """Whether a trial that has just been scored goes on; the first rule that says no is named.
 
     Args:
         step: where it was scored.
         steps: where it would end anyway; never stopped there.
         value: its objective.
+        history: its objective at every evaluation, this one last.
+        maximize: whether larger is better.
     """
     if not math.isfinite(value):
-        return Decision("stop", "diverged", "divergence", f"the objective is {value} at step {step}")
+        reason = f"the objective is {value} at step {step}"
+        return Decision("stop", "diverged", "divergence", reason, "diverged")
+    if stop.patience is not None and stop.min_steps <= step < steps:
+        idle = evaluations_without_gain(history, stop.min_delta, maximize)
+        if idle >= stop.patience:
+            gain = f"better by more than {stop.min_delta:g}" if stop.min_delta else "better"
+            reason = f"{value:.4g} at step {step}: none of the last {idle} evaluations was {gain}"
+            return Decision("stop", "pruned", "patience", reason)
     if stop.rule == "none" or step >= steps or not search.unpromising(trial):
         return CONTINUE
     others = search.values_at(step)
@@ -77,3 +101,14 @@ def judge(search: StudySearch, stop: Stop, trial: str, step: int, steps: int, va
         f"{value:.4g} at step {step}: {better} of {len(others)} trials that got this far did better; {kept}"
     )
     return Decision("stop", "pruned", stop.rule, reason)
+
+
+def evaluations_without_gain(history: Sequence[float], min_delta: float, maximize: bool) -> int:
+    """How many of the newest evaluations have not bettered the best before them by more than ``min_delta``."""
+    best, idle = -math.inf, 0
+    for value in history if maximize else [-value for value in history]:
+        if value > best + min_delta:
+            best, idle = value, 0
+        else:
+            idle += 1
+    return idle

@@ -9,7 +9,6 @@ what a driver that dies leaves unwritten, the next one takes from the journal.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any

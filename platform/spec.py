@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -14,20 +14,9 @@ from ..trainables.config import FrozenConfig, parse
 from ..trainables.errors import UserError
 from .paths import checked_name
 from .search_spec import Constraints, OneOrMore, Search
+from .stop_spec import Budget, Stop
 from .storage_spec import Storage
 from .yaml_file import overridden, read_yaml
-
-class Stop(FrozenConfig):
-    """When an unpromising trial ends early."""
-
-    rule: Literal["none", "asha", "median"] = "none"
-    """`asha`: only the best share at each rung goes on. `median`: below the median of earlier trials stops."""
-    min_steps: int = Field(default=1000, gt=0)
-    """Steps of the objective's stage before a trial may be stopped; the first rung of `asha`."""
-    reduction: int = Field(default=3, ge=2)
-    """One trial in this many passes a rung of `asha`."""
-    startup_trials: int = Field(default=4, ge=1)
-    """Finished trials that `median` needs before it judges."""
 
 
 class Seeds(FrozenConfig):
@@ -84,8 +73,11 @@ class Resources(FrozenConfig):
     workers: Mapping[str, PositiveInt] = {}
     """Workers that compute one output of a stage together, by stage (`{pretrain: 4}`); one where not named. They
     come on top of the trials, and what they need is kept free. No result is filed under their number."""
-    retries: int = Field(default=2, ge=0)
-    """Times a trial is moved when its node or process is lost; it continues from its checkpoint."""
+    retries: int = Field(default=5, ge=0)
+    """Times in a row that a trial is taken up again after its worker was lost before it had come any further.
+
+    A worker told to leave and a lost node do not count. Out of memory is retried once, unless this is 0. Other failures
+    are not retried."""
 
 
 class Tracking(FrozenConfig):
@@ -118,6 +110,7 @@ class SweepSpec(FrozenConfig):
     """Limits on other metrics of the objective's stage: `refine/cost <= 25`."""
     search: Search = Search()
     stop: Stop = Stop()
+    budget: Budget = Budget()
     seeds: Seeds = Seeds()
     evaluation: Evaluation = Evaluation()
     confirm: Confirm = Confirm()

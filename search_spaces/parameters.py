@@ -14,7 +14,6 @@ from ..trainables.base import Source
 from ..trainables.config import FrozenConfig
 from ..trainables.errors import UserError, nearest
 
-
 Value = str | int | float | bool
 
 

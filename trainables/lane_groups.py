@@ -50,9 +50,7 @@ class LaneGroups(Learner):
 
     def state(self) -> Snapshot:
         """The states of all groups."""
-        states = [
-            state or _at_rest(self._resumed(index).state()) for index, state in enumerate(self._states)
-        ]
+        states = [state or _at_rest(self._resumed(index).state()) for index, state in enumerate(self._states)]
         tensors = {
             f"group.{index}.{name}": value
             for index, state in enumerate(states)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 from ray.tune import Trainable
 
 from .artifacts import ArtifactStore
-from .errors import Diverged, UserError
-from .events import Evaluated, Event, Produced, Pulse
+from .events import Evaluated, Event, Pulse, Waiting
+from .failures import Failure, classified, log_of
+from .leaving import Leaving
 from .request import TrialRequest
+from .spool import Spool
 from .walk import Walk
 
 REPORT_EVERY_S = 1.0
@@ -22,9 +25,11 @@ REPORT_EVERY_S = 1.0
 class StageWalk(Trainable):
     """One trial on one worker. A step gathers events for about a second, or up to the next evaluation.
 
-    The result of a step is ``{"events": [...], "complete": bool, "failure": {...} | None}``. A result never says
-    ``done``: the scheduler ends the trial, so that every result passes it first. Nothing is left to Tune's own
-    checkpoints; an actor that is restarted anywhere continues from the trial's folder.
+    The result of a step is ``{"events": [...], "complete": bool, "left": bool, "failure": {...} | None}``: what
+    happened, whether the walk has ended, whether it was broken off because the sweep was asked to stop, and why it
+    could not go on (:class:`Failure`). A result never says ``done``: the scheduler ends the trial, so that every
+    result passes it first. Nothing is left to Tune's own checkpoints; an actor that is restarted anywhere continues from
+    the trial's folder. Told to leave (SIGTERM), it stores the state first.
 
     Parameters given by ``tune.with_parameters``:
         store: where finished stages are shared.
@@ -32,23 +37,33 @@ class StageWalk(Trainable):
     """
 
     def setup(self, config: dict[str, Any], store: ArtifactStore, folder: Path) -> None:
-        self._store, self._sweep_folder = store, folder
+        self._store, self._sweep_folder, self._leaving = store, folder, Leaving()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up another trial in the same process: imports, data and environments stay warm."""
+        self._spool.heard()
         self._begin(new_config)
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._request = config["request"]
         self._folder = self._sweep_folder / "trials" / self._request["trial"]
+        self._spool = Spool(self._folder)
         self._walk: Walk | None = None
         self._events: Iterator[Event] = iter(())
 
     def step(self) -> dict[str, Any]:
+        with self._leaving.working():
+            return self._step()
+
+    def _step(self) -> dict[str, Any]:
         events: list[Event] = []
-        complete, failure = False, None
+        complete, left, failure = False, False, None
+        # Tune asks for more only after the last result was taken in; a new process cannot know how far that came.
+        unheard = self._spool.unheard() if self._walk is None else []
+        if self._walk is not None:
+            self._spool.heard()
         try:
             if self._walk is None:
                 self._walk = Walk(
@@ -57,25 +72,48 @@ class StageWalk(Trainable):
                 self._events = iter(self._walk)
             complete = self._gather(events)
         except Interrupted:
-            failure = {"status": "cancelled", "reason": "stop requested"}
+            left = True
         except Exception as error:
-            failure = _classified(error)
-            events += _log_of(error, self._folder, failure)
-        return {"events": [event.to_json() for event in events], "complete": complete, "failure": failure}
+            failure = classified(error)
+            events += log_of(error, self._folder)
+            self._let_go(failure)
+        return {
+            "events": [*unheard, *(event.to_json() for event in events)],
+            "complete": complete,
+            "left": left,
+            "failure": failure.to_json() if failure else None,
+        }
 
     def _gather(self, events: list[Event]) -> bool:
         """Collect events until it is time to report; True when the walk has ended."""
         report_at_s = time.monotonic() + REPORT_EVERY_S
         for event in self._events:
-            events.append(event)
-            if (self._sweep_folder / "stop").exists():
-                events += [saved] if (saved := self._walk and self._walk.checkpoint()) else []
+            self._note(events, event)
+            if self._leaving.asked or (self._sweep_folder / "stop").exists():
+                if saved := self._walk and self._walk.checkpoint():
+                    self._note(events, saved)
+                if self._leaving.asked:
+                    self._leaving.leave()
                 raise Interrupted
             if isinstance(event, Evaluated) or time.monotonic() > report_at_s:
                 # Of several pulses in one report only the newest says anything.
                 events[:-1] = [event for event in events[:-1] if not isinstance(event, Pulse)]
                 return False
         return True
+
+    def _note(self, events: list[Event], event: Event) -> None:
+        events.append(event)
+        if not isinstance(event, Pulse | Waiting):
+            self._spool.say(event.to_json())
+
+    def _let_go(self, failure: Failure) -> None:
+        """Give back what the walk held, so that this process can take up another trial, or this one in less memory."""
+        self._walk, self._events = None, iter(())
+        if failure.failure_class == "out_of_memory":
+            gc.collect()
+            torch = sys.modules.get("torch")
+            if torch is not None and torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: the walk stores its own state in the trial's folder."""
@@ -86,21 +124,3 @@ class StageWalk(Trainable):
 
 class Interrupted(Exception):
     """The sweep was asked to stop; the state has been stored."""
-
-
-def _classified(error: Exception) -> dict[str, str]:
-    """The failure class of an error: what the platform does about it depends on this alone."""
-    if isinstance(error, Diverged):
-        return {"status": "diverged", "reason": str(error)}
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return {"status": "out_of_memory", "reason": str(error) or "out of memory"}
-    prefix = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-    return {"status": "failed", "reason": f"{prefix}{error}"}
-
-
-def _log_of(error: Exception, folder: Path, failure: dict[str, str]) -> list[Event]:
-    if failure["status"] != "failed" or isinstance(error, UserError):
-        return []
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    return [Produced("traceback.txt", "log")]

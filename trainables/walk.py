@@ -12,6 +12,7 @@ from .base import Lane, Learner, Snapshot, Stage, identity_key, load_system
 from .code_version import code_version
 from .config import parse
 from .events import Event, Produced, StageComputed, StageReused, Waiting
+from .lane_groups import LaneGroups
 from .request import TrialRequest
 from .training import Training, evaluated
 
@@ -143,16 +144,17 @@ class Walk:
     def _learn(self, stage: Stage):
         """The trial's own stage, all seeds as lanes of one program, scored on the way and at the end."""
         config, seeds = self.configs[stage.name], self.request.seeds
-        learner = stage.start(self._lanes(stage), self.source, self.request.device)
+        learner, folder = self._own_learner(stage)
         every = self.request.evaluate_every_steps or config.steps
         self._training = Training(
             stage.name,
             learner,
             config.steps,
             seeds,
-            self.folder / stage.name,
-            evaluate_at=[*range(every, config.steps, every), config.steps],
+            folder,
+            evaluate_at=[*range(every, config.steps, every), *self.request.ends, config.steps],
             episodes=self.request.episodes,
+            ends=self.request.ends,
             policy=self.request.checkpoints,
             best_by=self.request.best_by,
         )
@@ -163,6 +165,14 @@ class Walk:
         yield self._training.save()  # kept, so that the trial can be taken further later
         self._training = None
         return learner
+
+    def _own_learner(self, stage: Stage) -> tuple[Learner, Path]:
+        """What trains the trial's own stage, and where its checkpoints lie: states of fewer lanes at once differ."""
+        lanes, at_once = self._lanes(stage), self.request.lanes
+        if at_once is None or at_once >= len(lanes):
+            return stage.start(lanes, self.source, self.request.device), self.folder / stage.name
+        learner = LaneGroups(lambda some: stage.start(some, self.source, self.request.device), lanes, at_once)
+        return learner, self.folder / f"{stage.name}-by-{at_once}"
 
     def _score(self, stage: Stage):
         """Score a shared stage's stored output, nothing being trained."""

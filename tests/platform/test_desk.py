@@ -9,6 +9,7 @@ from flowsweep.platform.resolve import resolve
 from flowsweep.platform.scheduling import make_pruner
 from flowsweep.platform.search import StudySearch
 from flowsweep.platform.search_recovery import reconcile
+from flowsweep.trainables.failures import Failure
 from optuna.trial import TrialState
 
 
@@ -92,11 +93,10 @@ def test_pulses_are_shown_but_not_recorded(office):
 
 def test_a_failure_ends_the_trial_with_its_class_and_reason(office):
     trial = office.propose()
-    decision = office.desk.receive(
-        trial, [], False, {"status": "diverged", "reason": "loss became non-finite"}
-    )
+    decision = office.desk.receive(trial, [], False, Failure("diverged", "loss became non-finite"))
     assert decision.status == "diverged"
-    assert office.facts("trial_ended")[0].data["reason"] == "loss became non-finite"
+    ended = office.facts("trial_ended")[0].data
+    assert (ended["failure"], ended["reason"]) == ("diverged", "loss became non-finite")
     assert office.search.study.trials[0].state == TrialState.FAIL
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-from flowsweep.platform.errors import UserError
 from flowsweep.platform.search import StudySearch
 from flowsweep.platform.search_samplers import SAMPLERS, sampler_errors
 from flowsweep.platform.search_spec import HubSampler, Search

@@ -56,6 +56,7 @@ def survey(home: Home, store: Stages | None = None) -> list[Item]:
     uses, now, store = sweep_uses(home), time.time(), store or open_store(home)
     items = [_artifact(stage, store, now) for stage in stored_stages(store, uses)]
     items += [_store_leftover(left, home, now) for left in store.leftovers()]
+    items += [_leftover(path, home, now) for path in home.sweeps.glob(".*.aside")]
     for use in uses:
         items += [_leftover(path, home, now) for path in _sweep_leftovers(use)]
         items += _checkpoints(use, home, now)

@@ -86,7 +86,11 @@ class ObjectStore:
             Damaged: it is not what was written; it no longer counts and the next to ask computes it.
             UserError: the store has not answered for half a minute.
         """
-        return read_snapshot(_patiently(self.place, lambda: self._copies.of(key)))
+        return read_snapshot(self.fetch(key))
+
+    def fetch(self, key: str) -> Path:
+        """A folder of this machine with the verified output; raises as :meth:`load` does."""
+        return _patiently(self.place, lambda: self._copies.of(key))
 
     def has(self, key: str) -> bool:
         """Whether an output of that key is stored; its content is not checked."""

@@ -41,6 +41,7 @@ class Verdict:
         first_difference: where the runs part, in words.
         margin: half-width of the 95 % interval of the difference; None without episodes.
         changes: what is not as it was recorded (versions, device, code).
+        step: of the evaluation that counts, the last one.
     """
 
     verdict: Literal["reproduced", "within noise", "not reproduced"]
@@ -53,6 +54,7 @@ class Verdict:
     first_difference: str | None
     margin: float | None
     changes: tuple[str, ...]
+    step: int | None = None
 
 
 def rerun(
@@ -158,8 +160,9 @@ def compare(
     else:
         verdict = "not reproduced"
     return Verdict(
-        verdict, trial, metric, old_value, new_value, compared, equal, first_difference, margin, changes
-    )
+        verdict, trial, metric, old_value, new_value, compared, equal, first_difference, margin, changes,
+        before["step"],
+    )  # fmt: skip
 
 
 def difference_margin(before: Mapping[str, Any], after: Mapping[str, Any], metric: str) -> float | None:

@@ -113,13 +113,22 @@ class StageStore:
             KeyError: it is not there.
             Damaged: it is not what was written; it is now in quarantine and the next to ask computes it.
         """
+        return read_snapshot(self.fetch(key))
+
+    def fetch(self, key: str) -> Path:
+        """A folder with the verified output.
+
+        Raises:
+            KeyError, Damaged: as of :meth:`load`.
+        """
         if not self.path(key).exists():
             raise KeyError(key)
         try:
-            return read_snapshot(self.path(key))
+            verify(self.path(key))
         except Damaged as error:
             self._quarantine(key, error)
             raise
+        return self.path(key)
 
     def list(self) -> list[Artifact]:
         """Every artifact with its size, its last use and what it cost, oldest first; contents are not checked."""

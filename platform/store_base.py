@@ -47,6 +47,10 @@ class Stages(ArtifactStore, Protocol):
         """Whether an output of that key is stored; its content is not checked."""
         ...
 
+    def fetch(self, key: str) -> Path:
+        """A folder of this machine with the verified output; KeyError or Damaged where there is none."""
+        ...
+
     def where(self, key: str) -> str:
         """Where the artifact of that key is or would be, for people."""
         ...

@@ -70,6 +70,7 @@ def show(name: SweepName, as_json: Json = False) -> None:
 @app.command()
 def best(name: SweepName, as_json: Json = False) -> None:
     """Show the best trial: its parameters, its score with an interval, and its full configuration."""
+    from ..export import RULE, best_checkpoint
     from ..results import best as best_row
     from ..yaml_file import dump_yaml
 
@@ -87,6 +88,8 @@ def best(name: SweepName, as_json: Json = False) -> None:
         "seeds": list(row.seeds),
         "configs": trial.configs,
         "policies": policies,
+        "policy_step": row.step,
+        "best_checkpoint": best_checkpoint(record.paths, trial),
     }
     if as_json:
         print_json(found)
@@ -98,6 +101,10 @@ def best(name: SweepName, as_json: Json = False) -> None:
         console.print(dump_yaml({"stages": found["configs"]}), markup=False)
         for path in policies:
             console.print(f"  policy  {path}", markup=False, soft_wrap=True)
+        console.print(f"  the policies of step {row.step:,}: {RULE}", markup=False, soft_wrap=True)
+        if way := found["best_checkpoint"]:
+            said = f"  best on the way: step {way['step']:,}, {way['value']:.4g}  {way['path']}"
+            console.print(said, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -67,7 +67,8 @@ def _tell(verdict, rule: str) -> None:
     style = {"reproduced": "green", "within noise": "yellow", "not reproduced": "red"}[verdict.verdict]
     console.print(f"\n{verdict.trial}: [bold {style}]{verdict.verdict}[/]")
     if verdict.recorded is not None:
-        console.print(f"  {verdict.metric}: {verdict.recorded!r} recorded, {verdict.rerun!r} now")
+        step = "" if verdict.step is None else f" at step {verdict.step:,}, the last evaluation"
+        console.print(f"  {verdict.metric}{step}: {verdict.recorded!r} recorded, {verdict.rerun!r} now")
     console.print(f"  {verdict.equal} of {verdict.compared} recorded values equal to the last bit")
     if verdict.first_difference:
         console.print(f"  first difference: {verdict.first_difference}", markup=False)

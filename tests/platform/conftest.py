@@ -84,7 +84,8 @@ def walked(toy_sweep, tmp_path: Path):
     """Walk trials of the toy system in this process, each fact going to the journal of a sweep as a driver's would.
 
     ``walked(sweep, trial, width=1.0, ended="finished", status="finished")`` returns the home; ``width``
-    decides which stage outputs the trial needs, ``ended`` and ``status`` how trial and sweep end (None: they do not).
+    decides which stage outputs the trial needs, ``ended`` and ``status`` how trial and sweep end (None: they do not),
+    ``through`` its last stage, ``until`` the evaluation after which it is broken off.
     """
     from flowsweep.platform.journal import Journal
     from flowsweep.platform.paths import Home
@@ -96,27 +97,37 @@ def walked(toy_sweep, tmp_path: Path):
     home = Home(tmp_path / "home")
 
     def walk(
-        sweep: str, trial: str, *, width=1.0, ended="finished", status="finished", best_by=None
-    ) -> Home:
+        sweep: str, trial: str, *, width=1.0, ended="finished", status="finished", best_by=None,
+        through="tune", until=None,
+    ) -> Home:  # fmt: skip
         spec, paths = toy_sweep(name=sweep, stages={"base": {"width": width}}), home.sweep(sweep)
         configs = resolve(spec).trial_configs({})
         request = TrialRequest(
-            trial=trial, system="toy", dataset="toy/points", configs=configs, seeds=(0,), through="tune",
+            trial=trial, system="toy", dataset="toy/points", configs=configs, seeds=(0,), through=through,
             episodes=2, evaluate_every_steps=10, best_by=best_by,
         )  # fmt: skip
         with Journal(paths.journal) as journal:
-            journal.append("sweep_started", name=sweep, spec=spec.model_dump(mode="json"))
+            dataset = {"name": "toy/points", "fingerprint": "abc"}
             journal.append(
-                "trial_proposed", trial, phase="search", params={}, configs=configs, seeds=[0], through="tune"
+                "sweep_started", name=sweep, spec=spec.model_dump(mode="json"), dataset=dataset
             )
+            journal.append(
+                "trial_proposed", trial, phase="search", params={}, configs=configs, seeds=[0], through=through
+            )
+            value = None
             walk = Walk(request, StageStore(home.stages), paths.trials / trial)
             for event in walk:
                 data = event.to_json()
+                if event.kind == "artifact":
+                    data["path"] = f"trials/{trial}/{data['path']}"
                 journal.append(data.pop("kind"), trial, **data)
                 if event.kind == "evaluated":
+                    value = event.metrics["return"][0]
                     walk.checkpoint()
+                    if event.step == until:
+                        break
             if ended:
-                journal.append("trial_ended", trial, status=ended, reason="", value=1.0)
+                journal.append("trial_ended", trial, status=ended, reason="", value=value)
             if status:
                 journal.append("sweep_ended", status=status, reason="")
         return home

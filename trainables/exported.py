@@ -1,0 +1,69 @@
+"""Load what `flowsweep export` wrote: a trial's policies, checked, without running code from the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .artifacts import Damaged, read_snapshot
+from .base import Lane, Learner, Snapshot, Stage, load_system
+from .config import parse
+from .errors import UserError
+from .offline_stage import OfflineStage
+
+if TYPE_CHECKING:
+    from .envs.policy import Policy
+
+ABOUT = "export.json"
+FORMAT = 1
+
+
+def policy_folder(seed: int) -> str:
+    """Where the policy of a seed lies within an export."""
+    return f"policy-seed-{seed}"
+
+
+def load_policy(folder: str | Path, device: str = "cpu") -> Policy:
+    """The exported policies as one policy of as many lanes as there are seeds; no dataset is needed.
+
+    Args:
+        folder: what `flowsweep export` wrote.
+
+    Raises:
+        UserError: this is no export, is damaged, or its stage has no policies.
+    """
+    stage, lanes, outputs, _ = _read(Path(folder))
+    if not isinstance(stage, OfflineStage):
+        raise UserError(f"{stage.name} learns no policy", key=str(folder), fix="Use `load_learner`.")
+    return stage.policy(lanes, outputs, device)
+
+
+def load_learner(folder: str | Path, device: str = "cpu") -> Learner:
+    """The exported result as a learner that can be scored (``evaluate``) but not trained; opens its dataset.
+
+    Raises:
+        UserError: this is no export, is damaged, or its dataset is not here.
+    """
+    stage, lanes, outputs, about = _read(Path(folder))
+    source = load_system(about["system"]).open_source(about["dataset"]["name"])
+    return stage.finished(lanes, outputs, source, device)
+
+
+def _read(folder: Path) -> tuple[Stage, Sequence[Lane], Sequence[Snapshot], Mapping[str, Any]]:
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(
+            "is no export", key=str(folder), fix="Write one: `flowsweep export NAME DIR`."
+        ) from None
+    if about.get("format") != FORMAT:
+        raise UserError(f"has format {about.get('format')}, this version reads {FORMAT}", key=str(folder))
+    stage = load_system(about["system"]).stage(about["stage"])
+    config = parse(stage.config_type, about["configs"][stage.name], stage.name)
+    try:
+        outputs = [read_snapshot(folder / policy_folder(seed)) for seed in about["seeds"]]
+    except Damaged as error:
+        raise UserError(f"is damaged: {error.what}", key=str(error.path), fix="Export it again.") from None
+    return stage, [Lane(config, seed) for seed in about["seeds"]], outputs, about

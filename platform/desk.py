@@ -9,6 +9,7 @@ from typing import Any
 from ..trainables.failures import Failure
 from .budget import Meter, Spent
 from .failures import STATUSES, Attempts, Retry, failed_again
+from .goals import Goals
 from .journal import Fact, Journal
 from .scheduling import CONTINUE, Decision, judge
 from .search import StudySearch
@@ -26,7 +27,8 @@ class OpenTrial:
 
     Attributes:
         stage: the stage it is scored on: the objective's, or a baseline's own.
-        value: its objective when last scored.
+        value: its leading objective when last scored.
+        known: every metric the sweep looks at, when last reported.
         history: its objective at every evaluation.
         seeds: how many it trains.
         attempts: how often it was lost or ran out of memory.
@@ -37,6 +39,7 @@ class OpenTrial:
     phase: str
     stage: str
     value: float | None = None
+    known: dict[str, float] = field(default_factory=dict)
     history: list[float] = field(default_factory=list)
     seeds: int = 1
     attempts: Attempts = field(default_factory=Attempts)
@@ -65,6 +68,7 @@ class Desk:
         ask_to_leave: Callable[[], None] = lambda: None,
     ):
         self.journal, self.spec, self.search, self.watch = journal, spec, search, watch
+        self.goals = Goals.of(spec)
         self.meter, self._ask_to_leave = meter or Meter(spec.budget), ask_to_leave
         self.spent: Spent | None = None
         """The limit of the budget that was reached, once one is."""
@@ -186,10 +190,38 @@ class Desk:
         ending = {"status": decision.status, "reason": decision.reason, "value": entry.value}
         if decision.failure:
             ending["failure"] = decision.failure
+        excess = self.goals.excess(entry.known)
+        if not self.goals.single:
+            objectives = [goal.metric for goal in self.goals.objectives]
+            ending["values"] = {name: entry.known[name] for name in objectives if name in entry.known}
+            ending["excess"] = excess
         self._record("trial_ended", trial, ending)
         self.ended += 1
         if entry.phase == "search":
-            self.search.tell(trial, decision.status, entry.value, decision.reason)
+            self.search.tell(trial, decision.status, self._values(entry), decision.reason, excess)
+
+    def answer(self, trial: str, original: str) -> None:
+        """Close a proposal with what an earlier trial of the same configuration came to; nothing is run."""
+        entry, known = self.open.pop(trial), self.search.ending(original)
+        values = known.values if len(self.goals.objectives) > 1 else next(iter(known.values), None)
+        reason = f"same configuration as {original}"
+        ending = {"status": known.status, "reason": reason, "value": next(iter(known.values), None)}
+        if not self.goals.single:
+            metrics = [goal.metric for goal in self.goals.objectives]
+            ending |= {
+                "values": dict(zip(metrics, known.values, strict=False)),
+                "excess": dict(known.excess),
+            }
+        self._record("trial_ended", entry.trial, {**ending, "repeats": original})
+        self.ended += 1
+        self.search.tell(trial, known.status, values, reason, known.excess)
+
+    def end_search(self, reason: str) -> None:
+        """Nothing more is proposed, though fewer trials were tried than asked for."""
+        self._record("search_ended", None, {"reason": reason})
+
+    def _values(self, entry: OpenTrial) -> float | Sequence[float] | None:
+        return entry.value if len(self.goals.objectives) == 1 else self.goals.values(entry.known)
 
     def _take(self, entry: OpenTrial, event: Mapping[str, Any]) -> bool:
         """Record an event unless it is already on record; True when it was new."""
@@ -230,11 +262,12 @@ class Desk:
         )
 
     def _objective(self, entry: OpenTrial, event: Mapping[str, Any]) -> float | None:
-        metric = self.spec.objective.metric.split("/", 1)[1]
-        if event.get("stage") != entry.stage or metric not in event.get("metrics", ()):
+        """The leading objective, where an event reports it; whatever else is looked at is kept on the way."""
+        if event.get("stage") != entry.stage:
             return None
-        values = event["metrics"][metric]
-        return sum(values) / len(values)
+        reported = self.goals.read(event.get("metrics", {}))
+        entry.known |= reported
+        return reported.get(self.spec.objective.metric)
 
     def _record(self, kind: str, trial: str | None, data: Mapping[str, Any]) -> None:
         fact = self.journal.append(kind, trial, **data)

@@ -23,9 +23,7 @@ from .phases import confirmations, search_requests
 from .plan import Plan, concurrent_trials
 from .provenance import provenance
 from .ray_bridge import Marshal, TrialQueue, configure_tune
-from .scheduling import make_pruner
-from .search import StudySearch
-from .search_recovery import reconcile
+from .search_start import open_search
 from .stopping import Stopping
 from .store_base import Stages
 from .stores import open_store
@@ -82,7 +80,9 @@ def run_sweep(
         _check_same_data(plan, before)
         _write_spec(paths, plan)
         watch(journal.append("sweep_resumed" if before else "sweep_started", **provenance(plan)))
-        search = _search(plan, paths, before)
+        search = open_search(
+            plan, home, paths, before, lambda kind, **data: watch(journal.append(kind, **data))
+        )
         budget_gib = plan.spec.checkpoints.budget_gib
         watch = within_budget(budget_gib, paths.trials, before, journal.append, watch)
         meter = Meter(plan.spec.budget, plan.spec.resources.gpus, before)
@@ -105,6 +105,7 @@ def run_sweep(
             _end(journal, watch, "interrupted", "left at once")
             raise
         finally:
+            search.close()
             unsent = tracker.close(
                 HURRIED_DRAIN_S if stopping.hurried else DRAIN_S,
                 lambda left: watch(Fact(-1, time.time(), "sending", data={"unsent": left})),
@@ -138,20 +139,6 @@ def _check_same_data(plan: Plan, before: list[Fact]) -> None:
             value=plan.spec.dataset,
             fix="Bring the old data back, or start a new sweep on the new one.",
         )
-
-
-def _search(plan: Plan, paths: SweepPaths, before: list[Fact]) -> StudySearch:
-    spec = plan.spec
-    search = StudySearch(
-        spec.name,
-        paths.study,
-        spec.search,
-        plan.resolved.space,
-        spec.objective.direction,
-        make_pruner(spec.stop),
-    )
-    reconcile(search, before)
-    return search
 
 
 def _tracker(plan: Plan, home: Home, paths: SweepPaths) -> Tracker:

@@ -21,6 +21,9 @@ are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact
 ``checkpoints_over_budget``  bytes, reason: what is left may not be dropped
 ``waiting``           stage, key, holder
 ``decision``          action (stop), rule, reason
+``search_ended``      reason: nothing was left to propose, though fewer trials were tried than asked for
+``warm_started``      sweeps: by name, trials taken and left out, with reasons
+``storage_behind``    reason: the study's storage cannot be written; what it lacks waits and follows
 ``trial_ended``       status (finished, pruned, diverged, out_of_memory, preempted, failed, cancelled), reason, value
 ``artifact``          path (relative to the sweep's folder), role (checkpoint, config, plot, media)
 ``recovered``         dropped_bytes: a torn last line was removed when the journal was opened again

@@ -8,25 +8,45 @@ from typing import Any
 from ..trainables.request import TrialRequest
 from .desk import Desk
 from .errors import Refused
+from .goals import Goals, is_feasible
 from .journal import Fact, read
 from .paths import SweepPaths
 from .plan import Plan
+from .ranking import finished_score, ranked_trials
 from .search import StudySearch
 from .spec import SweepSpec
 from .workers import workers_of
 
 
+NOT_YET: Mapping[str, Any] = {}
+"""In place of a request: the next proposal is still being made."""
+
+
 def search_requests(
     plan: Plan, desk: Desk, search: StudySearch, recorded: Sequence[Fact]
 ) -> Iterator[Mapping[str, Any]]:
-    """Search trials: first those an earlier driver left unfinished, then new proposals up to the wanted number."""
+    """Search trials: first those an earlier driver left unfinished, then new proposals up to the wanted number.
+
+    A proposal that repeats a finished trial is answered from the record and counts.
+    """
     proposed = [fact for fact in recorded if fact.kind == "trial_proposed" and fact.data["phase"] == "search"]
     yield from _unfinished(plan, desk, recorded, "search", search)
-    for _ in range(len(proposed), plan.spec.search.trials):
+    for left in reversed(range(plan.spec.search.trials - len(proposed))):
+        search.prepare()
+        while not search.ready():
+            yield NOT_YET
         proposal = search.propose()
-        yield _propose(
-            plan, desk, proposal.trial, "search", dict(proposal.params), {"number": proposal.number}
-        )
+        if proposal is None:
+            desk.end_search(search.exhausted or "")
+            return
+        facts = {"number": proposal.number} | ({"repeats": proposal.repeats} if proposal.repeats else {})
+        request = _propose(plan, desk, proposal.trial, "search", dict(proposal.params), facts)
+        if proposal.repeats:
+            desk.answer(proposal.trial, proposal.repeats)
+            continue
+        if left:
+            search.prepare()
+        yield request
 
 
 def confirmations(
@@ -52,6 +72,7 @@ def confirmations(
 EXTENDABLE = (
     "search.trials",
     "search.sampler",
+    "search.sampler_options",
     "stop",
     "confirm",
     "resources",
@@ -88,20 +109,19 @@ def checked_extension(changes: Mapping[str, str], paths: SweepPaths) -> None:
 
 
 def ranked(plan: Plan, recorded: Sequence[Fact]) -> list[str]:
-    """Search trials that ran to their end, best first; equal values keep the order in which they were proposed."""
+    """Search trials that ran to their end, best first; where any keep their limits, only those that do."""
+    goals = Goals.of(plan.spec)
     searched = {
         fact.trial for fact in recorded if fact.kind == "trial_proposed" and fact.data["phase"] == "search"
     }
-    values = {
-        fact.trial: fact.data["value"]
-        for fact in recorded
-        if fact.kind == "trial_ended"
-        and fact.data["status"] == "finished"
-        and fact.trial in searched
-        and fact.data["value"] is not None
-    }
-    sign = -1 if plan.spec.objective.direction == "maximize" else 1
-    return sorted((t for t in values if t is not None), key=lambda trial: (sign * values[trial], trial))
+    scored = {}
+    for fact in recorded:
+        if fact.kind == "trial_ended" and fact.trial in searched:
+            scored.pop(fact.trial, None)
+            if (found := finished_score(goals, fact.data)) is not None:
+                scored[str(fact.trial)] = found
+    feasible = {name: found for name, found in scored.items() if is_feasible(found.excess)}
+    return ranked_trials(goals, feasible or scored)
 
 
 def params_of(recorded: Sequence[Fact], trial: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from .findings import idle_ranges
 from .paths import Home
 from .resolve import Resolved, resolve
 from .scheduling import rungs
+from .search_checks import check_search, search_warnings
+from .search_history import earlier_trials
 from .spec import Resources, SweepSpec
 from .stages import StageStore
 from .store_base import Stages
@@ -86,6 +88,7 @@ class Plan:
             "system": spec.system,
             "dataset": {"name": spec.dataset, "fingerprint": self.fingerprint},
             "objective": spec.objective.model_dump(),
+            "constraints": [limit.text for limit in spec.constraints],
             "trials": spec.search.trials,
             "searched": {
                 key: parameter.model_dump(mode="json") for key, parameter in self.resolved.space.items()
@@ -111,7 +114,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
 
     Raises:
         UserError: something about the sweep cannot work.
-        Unreachable: the tracker or the stage store does not answer.
+        Unreachable: the tracker, the stage store or the study's storage does not answer.
     """
     resolved = resolve(spec)  # a mistake in the file is told before data are looked for
     if spec.tracking.uri:
@@ -124,6 +127,9 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         check_store(home, spec.storage.stages)
     source = resolved.system.open_source(spec.dataset)
     resolved = resolve(spec, source)
+    check_search(resolved, elsewhere=elsewhere)
+    if not elsewhere and not home.sweep(spec.name).journal.exists():
+        earlier_trials(resolved, source.fingerprint, home)  # refused now rather than when the sweep starts
     store = StageStore(home.stages) if elsewhere else open_store(home, spec.storage.stages)
     rows = [*_search_rows(resolved, source, store), *_confirm_rows(resolved, source)]
     core_h = sum(row.core_h for row in rows)
@@ -140,7 +146,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         saved_core_h=sum(row.saved_core_h for row in rows),
         hours=core_h / min(concurrent, spec.search.trials),
         disk_bytes=sum(row.disk_bytes for row in rows),
-        warnings=(*resolved.warnings(), *idle_ranges(resolved)),
+        warnings=(*resolved.warnings(), *idle_ranges(resolved), *search_warnings(resolved)),
     )
 
 

@@ -72,7 +72,7 @@ class TrialQueue(_Unpickled, Searcher):
     decide. So Tune is told that there is no more only when nothing is open.
 
     Args:
-        draw: gives the next request as plain JSON, or None when there is no more.
+        draw: gives the next request as plain JSON, an empty one when it is not ready, None when there is no more.
         desk: told of lost workers; decides what becomes of their trials.
         concurrent: trials at once.
         stopping: whether to hand out nothing more.
@@ -103,8 +103,8 @@ class TrialQueue(_Unpickled, Searcher):
         if len(self._running) >= self._concurrent:
             return None
         request = self._again.popleft() if self._again else None if self._spent() else self._draw()
-        if request is None:
-            return None if self._running else Searcher.FINISHED
+        if not request:
+            return Searcher.FINISHED if request is None and not self._running else None
         self._running[trial_id] = request
         return {"request": dict(request)}
 

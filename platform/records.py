@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .goals import Goals, is_feasible
 from .journal import Fact, read
 from .paths import SweepPaths
 
@@ -66,6 +67,9 @@ class TrialRecord:
         placed: where it ran, newest last.
         artifacts: (role, path within the sweep's folder).
         decision: why it was stopped early, if it was.
+        values: its objectives by metric, where the sweep has several objectives or constraints.
+        excess: by constraint, how far it lies beyond the limit; 0 or below where it keeps it.
+        repeats: the earlier trial of the same configuration that answered for it; nothing was run.
     """
 
     trial: str
@@ -86,6 +90,14 @@ class TrialRecord:
     stages: list[StageUse] = field(default_factory=list)
     artifacts: list[tuple[str, str]] = field(default_factory=list)
     decision: str | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
+    excess: Mapping[str, float] = field(default_factory=dict)
+    repeats: str | None = None
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps every limit of its sweep, as far as it came to an end."""
+        return is_feasible(self.excess)
 
     @property
     def evaluations(self) -> list[Measurement]:
@@ -161,6 +173,11 @@ class SweepRecord:
         """``maximize`` or ``minimize``."""
         return self.started["spec"]["objective"]["direction"]
 
+    @property
+    def goals(self) -> Goals:
+        """Its objectives and constraints."""
+        return Goals.recorded(self.started["spec"])
+
     def phase(self, phase: str) -> list[TrialRecord]:
         """The trials of a phase in the order they were proposed."""
         return [trial for trial in self.trials.values() if trial.phase == phase]
@@ -227,6 +244,12 @@ def _take_trial(record: SweepRecord, trial: TrialRecord, fact: Fact) -> None:
     elif fact.kind == "trial_ended":
         trial.status, trial.reason, trial.ended = data["status"], data.get("reason") or "", fact.time
         trial.value = data["value"] if data.get("value") is not None else trial.value
+        trial.values, trial.excess = data.get("values", {}), data.get("excess", {})
+        trial.repeats = data.get("repeats")
+        if trial.repeats in record.trials:  # what was measured once is shown for both, and was spent once
+            trial.measurements = [
+                replace(m, cpu_s=0.0, episodes_spent=0) for m in record.trials[trial.repeats].measurements
+            ]
 
 
 def _propose(trial: TrialRecord, fact: Fact) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..search_spaces.conditions import condition_errors, supporting
 from ..search_spaces.parameters import Choice, Space, is_proposed, named_space
 from ..trainables.base import Source, StageConfig, System, load_system
 from ..trainables.config import parse
 from .errors import UserError, UserErrors, nearest
+from .goal_checks import fixed_errors, metric_errors
+from .goals import Goals
 from .spec import SweepSpec
 from .workers import worker_errors
 
@@ -51,9 +54,10 @@ class Resolved:
         corners = [
             dict(zip(ends, corner, strict=False)) for corner in product(*list(ends.values())[:MOST_CORNERS])
         ]
+        beside = {k: v for key in ends for k, v in supporting(self.space, key).items()}
         found: dict[str, None] = {}
         for params in corners or [{}]:
-            for name, config in self.amended(params).items():
+            for name, config in self.amended({**beside, **params}).items():
                 found |= dict.fromkeys(f"{name}: {text}" for text in config.warnings())
         return list(found)
 
@@ -83,7 +87,7 @@ def resolve(spec: SweepSpec, source: Source | None = None) -> Resolved:
     space = _space(spec, source)
     if space is not None:
         resolved = replace(resolved, spec=spec.model_copy(update={"space": space}), space=space)
-        errors = [*_space_errors(resolved), *_fixed_errors(resolved), *errors]
+        errors = [*_space_errors(resolved), *fixed_errors(space, spec.search.fixed), *errors]
     if errors:
         raise UserErrors(errors)
     return resolved
@@ -120,18 +124,18 @@ def _configs(spec: SweepSpec, system: System) -> dict[str, StageConfig]:
 
 
 def _objective_stage(spec: SweepSpec, system: System) -> str:
-    metric, known = spec.objective.metric, system.metrics()
-    if metric not in known:
-        raise UserError(
-            "no stage reports this metric", key="objective.metric", value=metric, fix=nearest(metric, known)
-        )
-    return metric.split("/", 1)[0]
+    if errors := list(metric_errors(Goals.of(spec), system.metrics())):
+        raise UserErrors(errors)
+    return spec.objective.metric.split("/", 1)[0]
 
 
 def _space_errors(resolved: Resolved) -> Iterable[UserError]:
     reached = [stage.name for stage in resolved.system.stages]
     reached = reached[: reached.index(resolved.stage) + 1]
     fields = {f"{s}.{name}" for s in reached for name in type(resolved.configs[s]).model_fields}
+    if errors := list(condition_errors(resolved.space)):
+        yield from errors
+        return
     for key, parameter in resolved.space.items():
         where = f"space.{key}"
         if key not in fields:
@@ -144,28 +148,9 @@ def _space_errors(resolved: Resolved) -> Iterable[UserError]:
         ends = parameter.values if isinstance(parameter, Choice) else (parameter.low, parameter.high)
         for value in ends:
             try:
-                resolved.amended({key: value})
+                resolved.amended({**supporting(resolved.space, key), key: value})
             except (UserError, ValidationError) as error:
                 yield UserError(f"reaches {value!r}, which the field refuses: {error}", key=where)
-
-
-def _fixed_errors(resolved: Resolved) -> Iterable[UserError]:
-    mend = "Change the point, drop it (`search.fixed: []`), or widen the range."
-    for index, fixed in enumerate(resolved.spec.search.fixed):
-        for key, value in fixed.items():
-            where = f"search.fixed.{index}.{key}"
-            parameter = resolved.space.get(key)
-            if parameter is None:
-                yield UserError("is not searched", key=where, fix=nearest(key, resolved.space))
-            elif isinstance(parameter, Choice):
-                if value not in parameter.values:
-                    yield UserError(
-                        f"must be one of {list(parameter.values)}", key=where, value=value, fix=mend
-                    )
-            elif isinstance(value, str) or not parameter.low <= value <= parameter.high:
-                yield UserError(
-                    f"must lie in [{parameter.low:g}, {parameter.high:g}]", key=where, value=value, fix=mend
-                )
 
 
 def _baseline_errors(spec: SweepSpec, system: System) -> Iterable[UserError]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -21,6 +19,7 @@ from .search_distributions import active_distributions, distribution, same_confi
 from .search_mirror import Mirror
 from .search_samplers import make_sampler
 from .search_spec import HubSampler, Search
+from .search_study import Ending, Proposal, SweepStudy, begun, gone, trial_name
 
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 """How an ending is told to Optuna; every other ending is a failure. Cancelled trials stay open: resume continues them."""
@@ -32,52 +31,6 @@ NEVER_PLACED = "never placed"
 """Why a proposal failed that no worker has seen."""
 MOST_REPEATS = 20
 """Proposals in a row that only repeat finished trials before the search ends."""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A configuration to try.
-
-    Attributes:
-        number: its place among the sweep's proposals.
-        repeats: the trial that came to its end with the very same configuration; nothing is to be run then.
-    """
-
-    trial: str
-    number: int
-    params: Mapping[str, Any]
-    repeats: str | None = None
-
-
-@dataclass(frozen=True)
-class Ending:
-    """What a trial came to.
-
-    Attributes:
-        values: the objectives in order; empty when there are none.
-        excess: by constraint, how far its value lies beyond the limit.
-    """
-
-    status: str
-    values: tuple[float, ...]
-    excess: Mapping[str, float]
-
-
-class SweepStudy(optuna.Study):
-    """A study whose sampler may not stop it: a sampler that has seen everything is noticed by its proposals."""
-
-    def stop(self) -> None:
-        """Nothing; Optuna allows it only inside its own loop."""
-
-
-def trial_name(number: int) -> str:
-    """The sweep's name for the trial of that number."""
-    return f"t{number:04d}"
-
-
-def gone() -> FrozenTrial:
-    """A trial that the storage has lost, in its place so that numbers stay what they were."""
-    return create_trial(state=TrialState.FAIL, user_attrs={"status": "failed", "reason": "not on record"})
 
 
 class StudySearch:
@@ -150,7 +103,7 @@ class StudySearch:
     def prepare(self) -> None:
         """Begin the next proposal in the background, where the sampler is one that takes its time."""
         if self._slow and self._next is None:
-            self._next = _begun(self._make)
+            self._next = begun(self._make)
 
     def ready(self) -> bool:
         """Whether :meth:`propose` answers at once; what is prepared may not be done yet."""
@@ -240,9 +193,12 @@ class StudySearch:
         trial = self._open.pop(name, None)
         if trial is None or status in ("cancelled", "preempted"):
             return
+        unknown = [constraint for constraint, beyond in (excess or {}).items() if not math.isfinite(beyond)]
         for constraint, beyond in (excess or {}).items():
-            if math.isfinite(beyond):
+            if constraint not in unknown:
                 trial.set_constraint(constraint, beyond)
+        if unknown and status == "finished":
+            value, reason = None, f"not known whether {', '.join(unknown)} is kept"
         self._close(trial, status, reason, value)
         self._mirror.flush()
 
@@ -282,7 +238,8 @@ class StudySearch:
     ) -> None:
         values = [value] if isinstance(value, int | float) else list(value or ())
         state = STATES.get(status, TrialState.FAIL)
-        if state == TrialState.COMPLETE and len(values) < len(self.study.directions):
+        unusable = len(values) < len(self.study.directions) or any(map(math.isnan, values))
+        if state == TrialState.COMPLETE and unusable:
             state, reason = TrialState.FAIL, reason or "ended without a value"
         trial.set_user_attr("status", status)
         trial.set_user_attr("reason", reason)
@@ -320,17 +277,3 @@ class StudySearch:
             self._mirror.flush()
         for frozen in list(earlier)[len(self._trials()) : self._taken_in]:
             self.study.add_trial(frozen)
-
-
-def _begun(work: Callable[[], Any]) -> Future[Any]:
-    """Work begun in a thread that a process may end without waiting for."""
-    future: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="proposal", daemon=True).start()
-    return future

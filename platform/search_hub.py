@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,6 @@ from .search_spec import HubSampler
 KEY = "search.sampler.hub"
 
 
-@cache
 def hub_sampler(wanted: HubSampler) -> type[BaseSampler]:
     """The sampler class a sweep file asks for.
 
@@ -23,7 +23,7 @@ def hub_sampler(wanted: HubSampler) -> type[BaseSampler]:
         UserError: optunahub is not installed, or the package is not there or holds no such sampler.
         Unreachable: the registry does not answer.
     """
-    module = _load(wanted)
+    module = _load(wanted.hub, wanted.ref, wanted.folder)
     found = {
         name: value
         for name in getattr(module, "__all__", dir(module))
@@ -47,39 +47,43 @@ def hub_sampler(wanted: HubSampler) -> type[BaseSampler]:
     return next(iter(own.values()))
 
 
-def _load(wanted: HubSampler) -> ModuleType:
+@cache
+def _load(package: str, ref: str, folder: str | None) -> ModuleType:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import optunahub
+            hub = import_module("optunahub")
     except ImportError as error:
         raise UserError(
             f"needs the package optunahub, which cannot be imported ({error})",
             key=KEY,
-            value=wanted.hub,
+            value=package,
             fix="pip install 'flowsweep[hub]'",
         ) from None
-    if wanted.folder is not None:
-        place = Path(wanted.folder).expanduser().absolute()
-        if not (place / wanted.hub / "__init__.py").is_file():
-            raise UserError(
-                f"there is no package at {place / wanted.hub}", key=KEY, value=wanted.hub,
-                fix="search.sampler.folder names the folder above it: FOLDER/samplers/NAME/__init__.py.",
-            )  # fmt: skip
+    place = Path(folder).expanduser().absolute() if folder is not None else None
+    if place and not (place / package / "__init__.py").is_file():
+        raise UserError(
+            f"there is no package at {place / package}",
+            key=KEY,
+            value=package,
+            fix="search.sampler.folder names the folder above it: FOLDER/samplers/NAME/__init__.py.",
+        )
     try:
-        if wanted.folder is not None:
-            return optunahub.load_local_module(wanted.hub, registry_root=str(place))
-        return optunahub.load_module(wanted.hub, ref=wanted.ref)
+        if place:
+            return hub.load_local_module(package, registry_root=str(place))
+        return hub.load_module(package, ref=ref)
     except ImportError as error:
         raise UserError(
-            f"the package needs something that is not installed: {error}", key=KEY, value=wanted.hub,
+            f"the package needs something that is not installed: {error}",
+            key=KEY,
+            value=package,
             fix="Install what the package's page on https://hub.optuna.org names.",
-        ) from None  # fmt: skip
+        ) from None
     except Exception as error:
         said = str(error).strip().splitlines()
         raise Unreachable(
             f"the package cannot be loaded: {said[-1].strip() if said else type(error).__name__}",
             key=KEY,
-            value=wanted.hub,
+            value=package,
             fix="Check its name and the network, or give search.sampler.folder with a copy of the registry.",
         ) from None

@@ -8,6 +8,7 @@ what a driver that dies leaves unwritten, the next one takes from the journal.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -161,10 +162,9 @@ class Mirror(InMemoryStorage):
         elif what.startswith("set_study"):
             getattr(self._kept, what)(self._kept_study, *values)
         else:
-            try:
+            # A finished trial refuses it: it went out with the whole, or in a write whose answer was lost.
+            with contextlib.suppress(UpdateFinishedTrialError):
                 getattr(self._kept, what)(self._kept_ids[trial_id], *values)
-            except UpdateFinishedTrialError:
-                pass  # It went out with the whole trial, or in a write whose answer was lost.
 
     def _added(self, trial: FrozenTrial) -> int:
         if self._failing:

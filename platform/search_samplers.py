@@ -124,7 +124,7 @@ def make_sampler(
         UserError: a sampler from OptunaHub cannot be had.
     """
     seed = int(np.random.SeedSequence([search.seed, after]).generate_state(1)[0]) if after else search.seed
-    options = dict(search.sampler_options)
+    options: dict[str, Any] = dict(search.sampler_options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if isinstance(search.sampler, HubSampler):

@@ -9,6 +9,7 @@ import secrets
 import threading
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -108,7 +109,7 @@ def check_storage(setting: str) -> None:
     if setting in FILES:
         return
     try:
-        import psycopg
+        psycopg = import_module("psycopg")
     except ImportError:
         raise UserError(
             "needs the package psycopg, which is not installed",

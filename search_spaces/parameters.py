@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
 
 from ..trainables.base import Source
 from ..trainables.config import FrozenConfig
@@ -22,6 +22,11 @@ class _Searched(FrozenConfig):
     """Search it only where other parameters have these values: `{refine.critic: twin}`, or one of several `[a, b]`."""
     reason: str = ""
     """Why this range, in one line; shown by `plan` and in reports."""
+
+    @model_serializer(mode="wrap")
+    def _without_no_condition(self, handler: Any) -> dict[str, Any]:
+        written = handler(self)
+        return written if written["when"] else {k: v for k, v in written.items() if k != "when"}
 
 
 class _Range(_Searched):

@@ -25,6 +25,8 @@ def office(toy_sweep, tmp_path: Path):
             self.open()
 
         def open(self):
+            if hasattr(self, "search"):
+                self.search.close()
             self.journal = Journal(tmp_path / "journal.jsonl")
             self.search = StudySearch(
                 "s",

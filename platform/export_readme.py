@@ -33,7 +33,12 @@ Trial {about["trial"]}{confirmed}, of the system `{about["system"]}`, learnt fro
 | `export.json` | all of the above as JSON, with versions, dataset fingerprint and keys of the stages it stands on |
 | `metrics.parquet`, `episodes.parquet` | every reported value by step and seed; every evaluation episode |
 
-## Load it
+{_loading(about)}"""
+
+
+def _loading(about: Mapping[str, Any]) -> str:
+    seeds = ", ".join(str(seed) for seed in about["seeds"])
+    return f"""## Load it
 
 With flowsweep {about["flowsweep_version"]} (code {about["code_version"]}) installed; nothing in the files is executed:
 

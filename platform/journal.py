@@ -12,6 +12,7 @@ are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact
 ``trial_placed``      node, pid, device
 ``stage_computed``    stage, key, seed, steps, cpu_s, wall_s, bytes, reason (it had been stored or claimed before)
 ``stage_reused``      stage, key, seed, saved_cpu_s
+``worker_lost``       stage, step (from which its work is taken up again), reason
 ``progress``          stage, step, steps, seeds, metrics (name to one value per lane), cpu_s
 ``evaluated``         stage, step, steps, seeds, metrics, episodes (per lane), episodes_spent, cpu_s
 ``checkpoint``        stage, step, path

@@ -179,6 +179,8 @@ def spoken(fact: Fact, board: Board) -> str | None:
         return f"{fact.trial}  taken up again by process {data['pid']} on {data['node']}"
     if fact.kind == "stage_computed":
         return f"{fact.trial}  {data['stage']} computed for seed {data['seed']} ({duration(data['cpu_s'])} of CPU time)"
+    if fact.kind == "worker_lost":
+        return f"{fact.trial}  {data['stage']}: a worker was lost, taken up again at step {data['step']:,} ({data['reason']})"
     if fact.kind == "stage_reused":
         return f"{fact.trial}  {data['stage']} reused for seed {data['seed']} ({duration(data['saved_cpu_s'])} saved)"
     if fact.kind == "evaluated":

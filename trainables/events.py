@@ -155,7 +155,7 @@ class Waiting(Event):
 
 @dataclass(frozen=True)
 class WorkerLost(Event):
-    """One of the workers of a stage was lost and replaced for the ``step``-th time; its work goes on from a checkpoint."""
+    """One of the workers of a stage was lost; its work is taken up again from the checkpoint at ``step``."""
 
     kind: ClassVar[str] = "worker_lost"
     stage: str

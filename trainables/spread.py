@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from .base import Learner, Snapshot
 from .checkpoints import Checkpoints
-from .events import Checkpointed, Event, Progress, Pulse
+from .events import CheckpointDamaged, Checkpointed, CheckpointSkipped, Event, Progress, Pulse
 from .request import Workers
 from .spread_crews import Crew, DataParallel, Shards
 from .spread_worker import Job
@@ -25,12 +25,12 @@ class Spread:
     same job and as many workers goes on to the same result.
 
     Args:
-        job: what to compute. Its ``leave`` is set here.
+        job: what to compute. Its ``crew`` is named here.
         workers: how many, and what each may use.
     """
 
     def __init__(self, job: Job, workers: Workers):
-        self.job = replace(job, leave=job.folder / f"leave-{uuid.uuid4().hex}")
+        self.job = replace(job, crew=uuid.uuid4().hex)
         self.workers, self.count = workers, workers.of(job.stage)
         self.cpu_s = 0.0
         """Process time of the workers that have left."""
@@ -113,7 +113,7 @@ class _Course:
             self._steps[rank] = event.step
         if isinstance(event, Pulse):
             return
-        if self.together:
+        if self.together or isinstance(event, CheckpointDamaged | CheckpointSkipped):
             yield event
         elif isinstance(event, Checkpointed):
             yield replace(event, path=f"{self.folder.name}/{event.path}")

@@ -6,6 +6,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import ray
@@ -52,16 +53,17 @@ class DataParallel(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        for attempt in range(1, self.workers.retries + 2):
+        patience = _Patience(self.workers.retries, self.job.place(0, self.workers.of(self.job.stage)))
+        while True:
             try:
                 self._trainer().fit()
                 return
             except Exception as error:
                 cause = _cause(error)
-                if _is_final(cause) or attempt > self.workers.retries or self.job.leave.exists():
+                if _is_final(cause) or self.job.leave.exists() or not patience.again():
                     self.error = cause
                     return
-                self._lost.append(WorkerLost(self.job.stage, attempt, classified(cause).reason))
+                self._lost.append(WorkerLost(self.job.stage, patience.step, _words(cause)))
 
     def over(self) -> bool:
         return not self.is_alive()
@@ -96,7 +98,10 @@ class Shards:
 
     def __init__(self, job: Job, workers: Workers):
         self.job, self.error = job, None
-        self.count, self.retries = workers.of(job.stage), workers.retries
+        self.count = workers.of(job.stage)
+        self._patience = [
+            _Patience(workers.retries, job.place(rank, self.count)) for rank in range(self.count)
+        ]
         each = worker_resources(workers, job.stage)
         # The process goes with its task, and with it its memory.
         self._start = ray.remote(max_calls=1)(work_shard).options(
@@ -107,7 +112,6 @@ class Shards:
         )
         self._running = {self._start.remote(job, rank, self.count): rank for rank in range(self.count)}
         self._losses: list[WorkerLost] = []
-        self._lost = 0
 
     def over(self) -> bool:
         ended, _ = (
@@ -128,14 +132,37 @@ class Shards:
             yield self._losses.pop(0)
 
     def _take_loss(self, rank: int, cause: Exception) -> None:
-        self._lost += 1
+        patience = self._patience[rank]
         # Unlike where all wait for each other, an exception here is the worker's own and would come again.
-        if not isinstance(cause, RayError) or self._lost > self.retries or self.job.leave.exists():
+        if not isinstance(cause, RayError) or self.job.leave.exists() or not patience.again():
             self.error = self.error or cause
             self.job.leave.touch()  # the others' work is kept, but there is nothing to wait for
             return
-        self._losses.append(WorkerLost(self.job.stage, self._lost, classified(cause).reason))
+        self._losses.append(WorkerLost(self.job.stage, patience.step, _words(cause)))
         self._running[self._start.remote(self.job, rank, self.count)] = rank
+
+
+class _Patience:
+    """How often in a row workers may be lost before they have stored anything further.
+
+    Args:
+        retries: how often.
+        place: where they store it.
+    """
+
+    def __init__(self, retries: int, place: Path):
+        self._retries, self._place = retries, place
+        self._losses, self.step = 0, _stored_step(place)
+
+    def again(self) -> bool:
+        """Whether to try again after one more loss."""
+        before, self.step = self.step, _stored_step(self._place)
+        self._losses = self._losses + 1 if self.step == before else 1
+        return self._losses <= self._retries
+
+
+def _stored_step(place: Path) -> int:
+    return max((int(path.name.removeprefix("step-")) for path in place.glob("step-*")), default=0)
 
 
 def train_data_parallel(config: dict) -> None:
@@ -173,6 +200,14 @@ def _unwrapped(error: Exception) -> Exception:
     if there := getattr(error, "traceback_str", None) or getattr(error, "_traceback_str", None):
         cause.add_note(there)
     return cause
+
+
+def _words(cause: Exception) -> str:
+    """One line of cause."""
+    # What the others see of a worker that dies; often they are heard before Ray has noticed its death.
+    if isinstance(cause, RuntimeError) and any(word in str(cause) for word in ("onnection", "NCCL")):
+        return "the connection to it broke"
+    return "its process ended" if isinstance(cause, RayError) else classified(cause).reason
 
 
 def _is_final(error: Exception) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .events import Checkpointed, Continued, Event, Progress, Pulse
+from .events import CheckpointDamaged, Checkpointed, CheckpointSkipped, Continued, Event, Progress, Pulse
 from .lossless_json import dumps, loads
 
-SPOKEN = {kind.kind: kind for kind in (Checkpointed, Continued, Progress, Pulse)}
+SPOKEN = {
+    kind.kind: kind
+    for kind in (CheckpointDamaged, Checkpointed, CheckpointSkipped, Continued, Progress, Pulse)
+}
 
 
 class SpreadLog:

@@ -6,7 +6,6 @@ reports and stores. Shards: each walks through a part of the stage that needs no
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,8 +31,7 @@ class Job:
     Attributes:
         upstream: earlier stage to the key of its output in the store.
         folder: where this stage of this trial keeps its checkpoints; seen by every node.
-        leave: workers leave once this file exists.
-        begun: this file exists once one of them has begun.
+        crew: tells the workers of one attempt from those of another.
     """
 
     request: TrialRequest
@@ -42,11 +40,17 @@ class Job:
     upstream: Mapping[str, str]
     store: ArtifactStore
     folder: Path
-    leave: Path = Path(os.devnull)  # set by whoever starts the workers
+    crew: str = ""
+
+    @property
+    def leave(self) -> Path:
+        """The crew leaves once this file exists."""
+        return self.folder / f"leave-{self.crew}"
 
     @property
     def begun(self) -> Path:
-        return self.leave.with_suffix(".begun")
+        """This file exists once one of the crew has begun."""
+        return self.folder / f"begun-{self.crew}"
 
     @property
     def together(self) -> bool:
@@ -99,6 +103,7 @@ def work(job: Job, rank: int, world: int, device: str) -> None:
         # Shards have few, long steps; whoever wants them to leave is not to wait for a hundred.
         burst_steps=BURST_STEPS if together else 1,
     )
+    job.folder.mkdir(parents=True, exist_ok=True)
     job.begun.touch()
     if together:
         _check_same_start(training.learner.step, device)

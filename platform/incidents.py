@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .journal import Fact
@@ -18,6 +18,7 @@ class Incident:
         time: unix seconds.
         kind: of the fact.
         what: in words.
+        count, bytes: of dropped checkpoints.
     """
 
     seq: int
@@ -25,15 +26,39 @@ class Incident:
     kind: str
     trial: str | None
     what: str
+    count: int = 1
+    bytes: int = 0
 
 
 def incidents(facts: Iterable[Fact]) -> list[Incident]:
     """Every incident on record, in order."""
     return [
-        Incident(fact.seq, fact.time, fact.kind, fact.trial, what)
+        Incident(
+            fact.seq,
+            fact.time,
+            fact.kind,
+            fact.trial,
+            what,
+            len(fact.data.get("paths", (0,))),
+            fact.data.get("bytes", 0),
+        )
         for fact in facts
         if fact.kind in _WORDS and (what := _WORDS[fact.kind](fact.data))
     ]
+
+
+def summed(found: Iterable[Incident]) -> list[Incident]:
+    """For a person: what the budget for checkpoints dropped as one line, the rest as it is."""
+    found = list(found)
+    drops = [incident for incident in found if incident.kind == "checkpoints_dropped"]
+    if len(drops) < 2:
+        return found
+    number, size = sum(drop.count for drop in drops), sum(drop.bytes for drop in drops)
+    trials = len({drop.trial for drop in drops})
+    reason = drops[-1].what.rpartition(": ")[2]
+    what = f"{number} checkpoints of {trials} trials dropped, {size:,} bytes: {reason}"
+    rest = [incident for incident in found if incident.kind != "checkpoints_dropped"]
+    return [*rest, replace(drops[-1], trial=None, what=what, count=number, bytes=size)]
 
 
 def _damaged(data: Mapping[str, Any]) -> str:
@@ -47,7 +72,8 @@ def _skipped(data: Mapping[str, Any]) -> str:
 
 
 def _dropped(data: Mapping[str, Any]) -> str:
-    return f"{len(data['paths'])} checkpoints dropped, {data['bytes']:,} bytes: {data['reason']}"
+    number = len(data["paths"])
+    return f"{number} checkpoint{'s' * (number != 1)} dropped, {data['bytes']:,} bytes: {data['reason']}"
 
 
 def _computed(data: Mapping[str, Any]) -> str:

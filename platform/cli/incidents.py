@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..incidents import incidents
+from ..incidents import incidents, summed
 from ..journal import read
 from ..paths import SweepPaths
 from .shared import console
@@ -10,7 +10,7 @@ from .shared import console
 
 def tell_incidents(paths: SweepPaths, most: int = 12) -> None:
     """Say what went wrong on the way and was got over; nothing when nothing did."""
-    found = incidents(read(paths.journal))
+    found = summed(incidents(read(paths.journal)))
     if found:
         console.print("\nGot over on the way")
     for incident in found[-most:]:

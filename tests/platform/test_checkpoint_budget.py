@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from flowsweep.platform.checkpoint_budget import GIB, CheckpointBudget, within_budget
-from flowsweep.platform.incidents import incidents
+from flowsweep.platform.incidents import incidents, summed
 from flowsweep.platform.journal import Fact, Journal, read
 from flowsweep.trainables.base import Snapshot
 from flowsweep.trainables.checkpoints import Checkpoints
@@ -52,7 +53,7 @@ def test_of_ended_trials_superseded_ones_go_first_then_the_best_then_the_last(tr
     over = ended("old"), ended("new", "pruned")
     everything = ["new/1", "new/2", "new/3", "old/1", "old/2", "old/3"]
     for keep, gone in enumerate(["old/2", "new/2", "old/1", "new/1", "old/3", "new/3"], start=1):
-        tidied(folder, (6 - keep) * one + 10, *over)
+        tidied(folder, (6 - keep) * one + 20, *over)
         everything.remove(gone)
         assert left(folder) == everything
 
@@ -82,7 +83,7 @@ def test_a_trial_taken_up_again_counts_as_going_on(trials):
 
 def test_within_the_budget_nothing_goes(trials):
     folder, one = trials("t0", "t1")
-    assert tidied(folder, 6 * one, ended("t0"), ended("t1")) == []
+    assert tidied(folder, 6 * one + 20, ended("t0"), ended("t1")) == []
     assert len(left(folder)) == 6
 
 
@@ -90,7 +91,7 @@ def test_a_running_sweep_keeps_to_it_and_the_record_says_what_went(trials, tmp_p
     folder, one = trials("t0", "t1")
     with Journal(tmp_path / "journal.jsonl") as journal:
         shown: list[Fact] = []
-        watch = within_budget(3 * one / GIB, folder, (), journal.append, shown.append)
+        watch = within_budget((3 * one + 20) / GIB, folder, (), journal.append, shown.append)
         watch(journal.append("trial_ended", "t0", status="finished", reason="", value=1.0))
     assert left(folder) == ["t1/1", "t1/2", "t1/3"]
     (told,) = incidents(read(tmp_path / "journal.jsonl"))
@@ -98,6 +99,19 @@ def test_a_running_sweep_keeps_to_it_and_the_record_says_what_went(trials, tmp_p
     assert told.what.startswith("3 checkpoints dropped, ")
     assert "checkpoints.budget_gib is" in told.what
     assert [fact.kind for fact in shown] == ["trial_ended", "checkpoints_dropped"]
+
+
+def test_a_person_is_told_of_all_that_was_dropped_in_one_line(trials, tmp_path: Path):
+    folder, one = trials("t0", "t1")
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        watch = within_budget(0.5 * one / GIB, folder, (), journal.append, lambda fact: None)
+        for trial in ("t0", "t1"):
+            watch(journal.append("trial_ended", trial, status="finished", reason="", value=1.0))
+    found = incidents(read(tmp_path / "journal.jsonl"))
+    *_, told = summed(found)
+    assert sum(incident.kind == "checkpoints_dropped" for incident in summed(found)) == 1
+    assert re.match(r"6 checkpoints of 2 trials dropped, [\d,]+ bytes: checkpoints.budget_gib is", told.what)
+    assert told.bytes == pytest.approx(6 * one, abs=20)
 
 
 def test_without_a_budget_nobody_looks(tmp_path: Path):

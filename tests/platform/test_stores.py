@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -16,6 +18,7 @@ from flowsweep.platform.paths import Home
 from flowsweep.platform.plan import make_plan
 from flowsweep.platform.resolve import resolve
 from flowsweep.platform.stages import StageStore
+from flowsweep.platform.store_base import StageClaim
 from flowsweep.platform.stores import check_store, is_shared, open_store
 from flowsweep.trainables.artifacts import Finished
 from flowsweep.trainables.request import TrialRequest
@@ -131,6 +134,31 @@ def test_a_server_that_never_answers_is_given_up(s3_endpoint):
         place = f"s3://flowsweep/x?endpoint_override=http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(Unreachable, match="no answer within 1 s"):
             check_writable(place, "storage.stages", timeout_s=1.0)
+
+
+def test_a_store_that_falls_silent_is_asked_again_and_then_given_up(place, s3_endpoint, home, monkeypatch):
+    monkeypatch.setattr("flowsweep.platform.object_store.PAUSES_S", (0.3,) * 20)
+    store = open_store(home, place)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    back = threading.Timer(1.0, lambda: monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint))
+    back.start()
+    claim = store.acquire("0" * 64, "t0")
+    back.join()
+    assert isinstance(claim, StageClaim)
+    claim.release()
+    monkeypatch.setattr("flowsweep.platform.object_store.PAUSES_S", (0.01,))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="the stage store does not answer: nothing answers at that address"):
+        store.acquire("0" * 64, "t0")
+
+
+def test_neither_plan_nor_copies_hold_the_credentials(walk, place, s3_endpoint, home, toy_sweep, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret")
+    store = open_store(home, place)
+    walk(store, "t0")
+    assert "planted-secret" not in str(make_plan(toy_sweep(storage={"stages": place}), home).to_json())
+    assert b"planted-secret" not in pickle.dumps(store)
+    assert not [p for p in home.root.rglob("*") if p.is_file() and b"planted-secret" in p.read_bytes()]
 
 
 def test_a_plan_with_an_unreachable_store_ends_before_anything_starts(toy_sweep, home, s3_endpoint):

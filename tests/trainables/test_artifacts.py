@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+import shlex
+import shutil
+import subprocess
+import sys
 
+import pytest
 import torch
 from flowsweep.trainables.artifacts import read_snapshot, write_snapshot
 from flowsweep.trainables.base import Snapshot
@@ -43,3 +48,27 @@ def test_non_finite_numbers_in_the_json_part_survive(tmp_path):
     meta = read_snapshot(tmp_path / "s").meta
     assert meta["best"] == -math.inf
     assert math.isnan(meta["nested"][0]["loss"])
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_nothing_half_written(tmp_path):
+    # A filesystem of 64 KiB, seen by one process only.
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=64k tmpfs {tmp_path}"
+    if not shutil.which("unshare") or subprocess.run([*inside, mount], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount in a namespace of their own")
+    code = (
+        "import sys, pathlib, torch\n"
+        "from flowsweep.trainables.base import Snapshot\n"
+        "from flowsweep.trainables.checkpoints import Checkpoints, no_room\n"
+        "kept, said = Checkpoints(pathlib.Path(sys.argv[1]) / 'tune'), []\n"
+        "for step in range(1, 5):\n"
+        "    try: kept.save(step, Snapshot({'x': torch.zeros(5000)}, {}))\n"
+        "    except OSError as error: said.append(no_room(error))\n"
+        "assert said == ['no space left on device'] * 2, said\n"
+        "assert sorted(p.name[-1] for p in kept.folder.iterdir()) == ['1', '2']\n"
+        "assert kept.latest() is not None\n"
+        "print('whole')"
+    )
+    run = f"{mount} && {shlex.quote(sys.executable)} -c {shlex.quote(code)} {tmp_path}"
+    done = subprocess.run([*inside, run], capture_output=True, text=True)
+    assert done.stdout.strip() == "whole", done.stderr

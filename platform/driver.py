@@ -74,7 +74,7 @@ def run_sweep(
     """
     paths = home.sweep(plan.spec.name)
     _claim_name(paths, resume)
-    with _ray(address) as capacity, _open(paths) as journal, Stopping(paths, watch).on_signals() as stopping:
+    with connection(address) as capacity, _open(paths) as journal, Stopping(paths, watch).on_signals() as stopping:
         concurrent = concurrent_trials(plan.spec.resources, capacity, nodes())
         before = list(read(paths.journal))
         _check_same_data(plan, before)
@@ -198,7 +198,7 @@ def _write_spec(paths: SweepPaths, plan: Plan) -> None:
 
 
 @contextlib.contextmanager
-def _ray(address: str | None) -> Iterator[dict[str, float]]:
+def connection(address: str | None) -> Iterator[dict[str, float]]:
     """A connection to Ray, and what the cluster has."""
     configure_tune()
     import ray

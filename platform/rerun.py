@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..trainables.config import parse
 from ..trainables.events import Event
-from ..trainables.request import TrialRequest
+from ..trainables.request import TrialRequest, Workers
 from ..trainables.walk import Walk
 from .errors import UserError, nearest
 from .intervals import episode_values
@@ -19,6 +21,7 @@ from .paths import Home, SweepPaths
 from .phases import request_of
 from .provenance import changed_since
 from .results import best, read_sweep
+from .spec import Resources
 from .stages import StageStore
 from .store_base import Stages
 from .stores import open_store
@@ -63,6 +66,7 @@ def rerun(
     trial: str = "best",
     *,
     reuse_stages: bool = False,
+    spread: bool = False,
     device: str | None = None,
     watch: Callable[[Event], None] = lambda event: None,
 ) -> Verdict:
@@ -71,6 +75,7 @@ def rerun(
     Args:
         trial: a trial's name, or ``best``.
         reuse_stages: take earlier stages from the store instead of computing them anew too.
+        spread: compute stages by as many workers as the sweep asked for, on an embedded Ray; by one otherwise.
         device: another device than the recorded one.
         watch: shown every event.
 
@@ -89,8 +94,9 @@ def rerun(
             "this trial was never scored, so there is nothing to compare", key="--trial", value=name
         )
     given = request_of(known[name]) | {"illustrate": False} | ({"device": device} if device else {})
-    request = TrialRequest.model_validate(given, strict=False)
-    with tempfile.TemporaryDirectory(prefix="rerun-", dir=paths.root) as folder:
+    request, changes = _alone_or_spread(TrialRequest.model_validate(given, strict=False), spread)
+    crowd = _room(started) if request.workers.counts else contextlib.nullcontext()
+    with crowd, tempfile.TemporaryDirectory(prefix="rerun-", dir=paths.root) as folder:
         store = _recorded_store(started, home) if reuse_stages else StageStore(Path(folder) / "stages")
         events = []
         for event in Walk(request, store, Path(folder) / "trial"):
@@ -98,7 +104,31 @@ def rerun(
             events.append(event.to_json())
     # A baseline is scored on its own last stage.
     metric = f"{request.through}/{started.data['spec']['objective']['metric'].split('/', 1)[1]}"
-    return compare(name, metric, recorded, events, changed_since(started.data, request.device))
+    changes += changed_since(started.data, request.device)
+    return compare(name, metric, recorded, events, changes)
+
+
+def _alone_or_spread(request: TrialRequest, spread: bool) -> tuple[TrialRequest, tuple[str, ...]]:
+    """The request as it is to be walked here, and what that changes."""
+    if spread or not request.workers.counts:
+        return request, ()
+    then = ", ".join(f"{stage} {count}" for stage, count in request.workers.counts.items())
+    change = f"workers: {then} then, 1 now (sums of gradients are rounded otherwise; `--spread` takes as many)"
+    return request.model_copy(update={"workers": Workers()}), (change,)
+
+
+@contextlib.contextmanager
+def _room(started: Fact) -> Iterator[None]:
+    """An embedded Ray that has room for the sweep's workers.
+
+    Raises:
+        UserError: this machine has too little.
+    """
+    from .driver import connection
+
+    with connection(None) as capacity:
+        trials_beside_workers(parse(Resources, started.data["spec"]["resources"]), [capacity])
+        yield
 
 
 def _recorded_store(started: Fact, home: Home) -> Stages:

@@ -28,6 +28,12 @@ def rerun(
             "--reuse-stages", help="Take earlier stages from the store instead of training them anew."
         ),
     ] = False,
+    spread: Annotated[
+        bool,
+        typer.Option(
+            "--spread", help="Compute stages by as many workers as the sweep asked for; by one when absent."
+        ),
+    ] = False,
     device: Annotated[
         str | None, typer.Option("--device", help="Another torch device than the recorded one.")
     ] = None,
@@ -55,7 +61,9 @@ def rerun(
             )
 
     home = Home.default()
-    verdict = run_again(recorded(name), home, trial, reuse_stages=reuse_stages, device=device, watch=show)
+    verdict = run_again(
+        recorded(name), home, trial, reuse_stages=reuse_stages, spread=spread, device=device, watch=show
+    )
     if as_json:
         print_json(asdict(verdict))
     else:

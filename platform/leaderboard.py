@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .goals import Goals, is_feasible
 from .intervals import Comparison, Interval, compare, interval
+from .ranking import Scored, front, ranked_trials
 from .records import Measurement, SweepRecord, TrialRecord
 
 GROUPS = (("confirm", "baseline"), ("search",))
@@ -25,6 +27,10 @@ class LeaderboardRow:
         episodes: played per seed in that evaluation.
         step, steps: at which it was scored, and wanted.
         search_value: of a confirmation, what its trial had scored in the search.
+        metrics: every objective and limited metric at that evaluation, or when last reported.
+        excess: by constraint, how far beyond its limit; 0 or below where it is kept.
+        repeats: the earlier trial of the same configuration that answered for it; such a one has no rank.
+        front: whether it lies on the Pareto front, where there are several objectives.
     """
 
     rank: int | None
@@ -42,6 +48,15 @@ class LeaderboardRow:
     steps: int
     confirms: str | None
     search_value: float | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    excess: Mapping[str, float] = field(default_factory=dict)
+    repeats: str | None = None
+    front: bool = False
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it keeps every limit."""
+        return is_feasible(self.excess)
 
 
 def leaderboard(
@@ -49,7 +64,8 @@ def leaderboard(
 ) -> list[LeaderboardRow]:
     """Scored trials, best first: confirmations and baselines, then the search.
 
-    A trial that did not run to its end follows those that did, unranked: its score is of less training.
+    A trial that did not run to its end follows those that did, unranked: its score is of less training. With several
+    objectives or constraints, the order is that of :func:`ranked_trials`.
 
     Args:
         record: the sweep.
@@ -67,8 +83,30 @@ def leaderboard(
         ]
         group = [_row(record, trial, last, name) for trial, last in scored]
         group.sort(key=lambda row: (row.status != "finished", _last_if_nan(sign * row.score.mean), row.trial))
-        rows += [_ranked(row, rank) for rank, row in enumerate(group, 1)]
+        if metric is None and not record.goals.single:
+            group = _by_goals(record.goals, group)
+        rows += _with_ranks(group)
     return rows
+
+
+def front_rows(record: SweepRecord) -> list[LeaderboardRow]:
+    """The search trials on the Pareto front, in the order of the leaderboard; none with a single objective."""
+    return [row for row in leaderboard(record) if row.front and row.phase == "search"]
+
+
+def _by_goals(goals: Goals, group: list[LeaderboardRow]) -> list[LeaderboardRow]:
+    """Ranked trials in the order of objectives and constraints, the front marked; then the others as they were."""
+    ends = {
+        row.trial: Scored(values, row.excess)
+        for row in group
+        if row.status == "finished"
+        and not row.repeats
+        and (values := goals.values(row.metrics)) is not None
+    }
+    order = ranked_trials(goals, ends)
+    members = set(front(goals, ends)) if len(goals.objectives) > 1 else set()
+    rows = {row.trial: replace(row, front=row.trial in members) for row in group}
+    return [rows[name] for name in order] + [row for row in group if row.trial not in ends]
 
 
 def best(record: SweepRecord) -> LeaderboardRow | None:
@@ -166,7 +204,19 @@ def _row(record: SweepRecord, trial: TrialRecord, last: Measurement, name: str) 
         steps=last.steps,
         confirms=trial.confirms,
         search_value=_mean(searched, name) if searched else None,
+        metrics={**record.goals.read(_reported(trial)), **trial.values} if not record.goals.single else {},
+        excess=trial.excess,
+        repeats=trial.repeats,
     )
+
+
+def _reported(trial: TrialRecord) -> dict[str, Sequence[float]]:
+    """Every metric of its last stage when last reported, by bare name."""
+    found: dict[str, Sequence[float]] = {}
+    for said in trial.measurements:
+        if said.stage == trial.through:
+            found |= said.metrics
+    return found
 
 
 def _mean(trial: TrialRecord, name: str) -> float | None:
@@ -174,8 +224,15 @@ def _mean(trial: TrialRecord, name: str) -> float | None:
     return sum(last.metrics[name]) / len(last.metrics[name]) if last else None
 
 
-def _ranked(row: LeaderboardRow, rank: int) -> LeaderboardRow:
-    return replace(row, rank=rank) if row.status == "finished" else row
+def _with_ranks(group: list[LeaderboardRow]) -> list[LeaderboardRow]:
+    """Rows with their ranks; what repeats a trial follows it without one of its own."""
+    repeats = [row for row in group if row.repeats]
+    rows, rank = [], 0
+    for row in (row for row in group if not row.repeats):
+        rank += row.status == "finished"
+        rows.append(replace(row, rank=rank) if row.status == "finished" else row)
+        rows += [again for again in repeats if again.repeats == row.trial]
+    return rows
 
 
 def _last_if_nan(value: float) -> float:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from .journal import Fact
 from .plan import Plan
+from .search_history import taken_text
 
 STYLES = {"finished": "green", "pruned": "yellow", "diverged": "red", "failed": "red", "out_of_memory": "red"}
 ROWS = 20
@@ -188,6 +189,12 @@ def spoken(fact: Fact, board: Board) -> str | None:
             f"{name} {sum(values) / len(values):.4g}" for name, values in data["metrics"].items()
         )
         return f"{fact.trial}  {data['stage']} step {data['step']:,}/{data['steps']:,}  {means}"
+    if fact.kind == "search_ended":
+        return f"the search ends: {data['reason']}"
+    if fact.kind == "storage_behind":
+        return f"the study's storage cannot be written ({data['reason']}); the search goes on, it follows later"
+    if fact.kind == "warm_started":
+        return "\n".join(taken_text(one) for one in data["sweeps"])
     if fact.kind == "trial_ended":
         metric = board.plan.spec.objective.metric.split("/", 1)[1]
         value = "" if data["value"] is None else f"  {metric} {data['value']:.4g}"
@@ -206,4 +213,4 @@ def duration(seconds: float) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

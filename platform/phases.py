@@ -17,7 +17,6 @@ from .search import StudySearch
 from .spec import SweepSpec
 from .workers import workers_of
 
-
 NOT_YET: Mapping[str, Any] = {}
 """In place of a request: the next proposal is still being made."""
 
@@ -150,6 +149,7 @@ def _propose(
         evaluate_every_steps=None if confirming else spec.evaluation.every_steps,
         threads=spec.resources.threads,
         device="cuda" if spec.resources.gpus else "cpu",
+        acceleration=spec.resources.acceleration,
         workers=workers_of(spec.resources),
         checkpoints=spec.checkpoints,
         best_by=_best_by(spec),

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from .errors import UserError
 from .intervals import Comparison, Interval
 from .journal import writer_of
-from .leaderboard import LeaderboardRow, Savings, best, first_against, leaderboard, savings
+from .leaderboard import (
+    LeaderboardRow,
+    Savings,
+    best,
+    first_against,
+    front_rows,
+    leaderboard,
+    savings,
+)
 from .paths import Home, SweepPaths
 from .records import Measurement, StageUse, SweepRecord, TrialRecord, read_sweep, record_of
 from .tables import tables, write_tables
@@ -26,6 +34,7 @@ __all__ = [
     "TrialRecord",
     "best",
     "first_against",
+    "front_rows",
     "leaderboard",
     "list_sweeps",
     "read_sweep",

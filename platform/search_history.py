@@ -188,3 +188,15 @@ def _frozen(
 
 def _spoken(goals: Goals) -> str:
     return " and ".join(f"{goal.direction} {goal.metric}" for goal in goals.objectives)
+
+
+def taken_text(taken: Mapping[str, Any]) -> str:
+    """What was taken from one sweep, in a line; ``taken`` as on record."""
+    left = sum(taken["left_out"].values())
+    why = (
+        f", {left} left out ({', '.join(f'{n}: {reason}' for reason, n in taken['left_out'].items())})"
+        if left
+        else ""
+    )
+    anyway = f"; taken although {'; '.join(taken['differs'])}" if taken["differs"] else ""
+    return f"learns of {taken['sweep']}: {taken['taken']} finished trials{why}{anyway}"

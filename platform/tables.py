@@ -98,6 +98,13 @@ def _trials(record: SweepRecord) -> pa.Table:
         )
         rows.append({**_facts_of(trial), **score})
     table = _table(rows, schema)
+    if record.started and not record.goals.single:
+        for name in record.goals.metrics:
+            values = [scored[t].metrics.get(name) if t in scored else None for t in record.trials]
+            table = table.append_column(name, pa.array(values, real))
+        table = table.append_column(
+            "feasible", pa.array([t.feasible if t.excess else None for t in record.trials.values()], pa.bool_())
+        )
     for name in sorted({name for trial in record.trials.values() for name in trial.params}):
         values = [trial.params.get(name) for trial in record.trials.values()]
         table = table.append_column(name, _column(values))

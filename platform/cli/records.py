@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..journal import read
 from ..paths import Home, SweepPaths
 from .incidents import tell_incidents
+from .leaderboards import best_json, goals_json, print_best, print_goals, print_rows, score_text
 from .shared import Json, SweepName, console, grid, numbers, print_json
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def show(name: SweepName, as_json: Json = False) -> None:
                 "name": record.name,
                 "status": record.status,
                 "objective": {"metric": record.metric, "direction": record.direction},
+                **goals_json(record),
                 "leaderboard": [asdict(row) for row in leaderboard(record)],
                 "trials": {t.trial: _facts_of(t) for t in record.trials.values()},
                 "findings": [asdict(finding) for finding in findings(record)],
@@ -72,9 +74,11 @@ def best(name: SweepName, as_json: Json = False) -> None:
     """Show the best trial: its parameters, its score with an interval, and its full configuration."""
     from ..export import RULE, best_checkpoint
     from ..results import best as best_row
+    from ..results import front_rows
     from ..yaml_file import dump_yaml
 
     record = _record(recorded(name))
+    members = front_rows(record)
     row = best_row(record)
     if row is None:
         raise UserError("no trial of this sweep has finished", fix=f"See `flowsweep show {name}`.")
@@ -85,6 +89,7 @@ def best(name: SweepName, as_json: Json = False) -> None:
         "confirmed_by": row.trial if row.confirms else None,
         "params": dict(row.params),
         record.metric: asdict(row.score),
+        **best_json(row, members),
         "seeds": list(row.seeds),
         "configs": trial.configs,
         "policies": policies,
@@ -96,8 +101,9 @@ def best(name: SweepName, as_json: Json = False) -> None:
     else:
         console.print(f"[bold]{found['trial']}[/bold]  {numbers(row.params)}")
         console.print(
-            f"  {record.metric} {_score(row)}  on seeds {list(row.seeds)}  ({row.score.method})", markup=False
+            f"  {record.metric} {score_text(row)}  on seeds {list(row.seeds)}  ({row.score.method})", markup=False
         )
+        print_best(record, row, members)
         console.print(dump_yaml({"stages": found["configs"]}), markup=False)
         for path in policies:
             console.print(f"  policy  {path}", markup=False, soft_wrap=True)
@@ -186,10 +192,11 @@ def show_sweep(paths: SweepPaths) -> bool:
         f"\n[bold]{record.name}[/bold]  {record.status}  {record.started['spec']['system']} on "
         f"{record.started['spec']['dataset']}"
     )
-    _print_rows("Search (tuning seeds)", record, searched)
+    print_rows("Search (tuning seeds)", record, searched)
+    print_goals(record, searched)
     _print_unscored(record, {row.trial for row in rows})
     if confirmed:
-        _print_rows("Confirmation (test seeds, never seen by the search)", record, confirmed)
+        print_rows("Confirmation (test seeds, never seen by the search)", record, confirmed)
         _print_comparisons(record, confirmed)
     _print_findings(record)
     saved = savings(record)
@@ -203,30 +210,6 @@ def show_sweep(paths: SweepPaths) -> bool:
     if paths.report.exists():
         console.print(f"Report: {paths.report}", soft_wrap=True)
     return best_row(record) is not None
-
-
-def _print_rows(title: str, record: SweepRecord, rows: list[LeaderboardRow]) -> None:
-    if not rows:
-        return
-    keys = list(rows[0].params)
-    body = [
-        [str(row.rank or ""), row.trial, _score(row), *(numbers({"": row.params[key]})[1:] for key in keys),
-         row.status, f"{row.step:,}/{row.steps:,}", f"{len(row.seeds)} x {row.episodes}"]
-        for row in rows
-    ]  # fmt: skip
-    columns = [
-        "",
-        "trial",
-        f"{record.metric} [95 %]",
-        *(k.split(".", 1)[1] for k in keys),
-        "status",
-        "steps",
-        "seeds x episodes",
-    ]
-    console.print()
-    console.print(grid(title, columns, body, {0, *range(3, 3 + len(keys)), 4 + len(keys)}))
-    methods = sorted({row.score.method for row in rows if row.score.method})
-    console.print(f"  intervals: {'; '.join(methods)}", style="dim", markup=False)
 
 
 def _print_unscored(record: SweepRecord, scored: set[str]) -> None:
@@ -288,11 +271,6 @@ def _record(paths: SweepPaths) -> SweepRecord:
     from ..results import read_sweep
 
     return read_sweep(paths)
-
-
-def _score(row: LeaderboardRow) -> str:
-    score = row.score
-    return f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]" if score.method else f"{score.mean:.4g}"
 
 
 def _when(seconds: float | None) -> str:

@@ -54,7 +54,12 @@ def show_plan(made) -> None:
     """Print a plan for a person."""
     spec = made.spec
     console.print(f"[bold]{spec.name}[/bold]  {spec.system} on {spec.dataset}")
-    console.print(f"  objective  {spec.objective.direction} {spec.objective.metric}")
+    for goal in spec.objective.goals:
+        console.print(f"  objective  {goal.direction} {goal.metric}")
+    for limit in spec.constraints:
+        console.print(f"  limit      {limit.text}", markup=False)
+    if spec.search.from_:
+        console.print(f"  learns of  {', '.join(spec.search.from_)}", markup=False)
     for finding in made.source.get("findings", ()):
         console.print(f"  dataset    {finding['level']}: {finding['text']}", markup=False)
     for text in made.warnings:
@@ -99,9 +104,15 @@ def _stage_cells(row) -> list[str]:
 
 
 def _range(parameter) -> str:
+    needs = " and ".join(f"{parent} {_either(wanted)}" for parent, wanted in parameter.when.items())
+    when = f" with {needs}" if needs else ""
     if parameter.type == "choice":
-        return " | ".join(map(str, parameter.values))
-    return f"{parameter.low:g} .. {parameter.high:g}{' (log)' if parameter.log else ''}"
+        return " | ".join(map(str, parameter.values)) + when
+    return f"{parameter.low:g} .. {parameter.high:g}{' (log)' if parameter.log else ''}" + when
+
+
+def _either(wanted) -> str:
+    return " or ".join(map(str, wanted)) if isinstance(wanted, tuple) else str(wanted)
 
 
 def _hours(hours: float) -> str:

@@ -215,7 +215,10 @@ def _stage_computed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[
 def _stage_reused(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
     data, update = fact.data, run(trial_run(fact.trial or ""))
     _link(fact, run)
-    update.metrics.append((f"{data['stage']}/saved_cpu_s", float(data["saved_cpu_s"]), _ms(fact), 0))
+    # Each seed has its own output; under one key they would be points of one step, of which MLflow shows one.
+    several = len(shared.get("seeds", {}).get(fact.trial, ())) > 1
+    key = f"{data['stage']}/saved_cpu_s" + (f".seed_{data['seed']}" if several else "")
+    update.metrics.append((key, float(data["saved_cpu_s"]), _ms(fact), 0))
 
 
 def _link(fact: Fact, run: _Run) -> None:

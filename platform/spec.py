@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ..search_spaces.parameters import Parameter
+from ..trainables.acceleration import Acceleration
 from ..trainables.checkpoints import CheckpointPolicy
 from ..trainables.config import FrozenConfig, parse
 from ..trainables.errors import UserError
 from .paths import checked_name
 from .search_spec import Constraints, OneOrMore, Search
-from .stop_spec import Budget, Stop
 from .storage_spec import Storage
+from .stop_spec import Budget, Stop
 from .yaml_file import overridden, read_yaml
 
 
@@ -68,6 +69,9 @@ class Resources(FrozenConfig):
     """GPUs per trial; fractions share one."""
     threads: int = Field(default=1, gt=0)
     """Torch threads per trial."""
+    acceleration: Acceleration = "eager"
+    """How updates are computed. `compile`: by torch.compile, which needs a C++ compiler wherever trials run, costs some
+    seconds per program and machine, and gives results equal up to rounding. No result is filed under it."""
     concurrent: int | None = Field(default=None, gt=0)
     """Trials at once; as many as fit when not given."""
     workers: Mapping[str, PositiveInt] = {}

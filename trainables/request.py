@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from .acceleration import Acceleration
 from .checkpoints import CheckpointPolicy
 from .config import FrozenConfig
 
@@ -62,6 +63,8 @@ class TrialRequest(FrozenConfig):
     """Torch threads."""
     device: str = "cpu"
     """Torch device."""
+    acceleration: Acceleration = "eager"
+    """How updates are computed; results of `compile` are equal up to rounding."""
     workers: Workers = Workers()
     """How stages that can be spread are computed; no part of what is computed."""
     lanes: int | None = Field(default=None, gt=0)

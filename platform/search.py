@@ -19,7 +19,7 @@ from .search_distributions import active_distributions, distribution, same_confi
 from .search_mirror import Mirror
 from .search_samplers import make_sampler
 from .search_spec import HubSampler, Search
-from .search_study import Ending, Proposal, SweepStudy, begun, gone, trial_name
+from .search_study import Ending, Proposal, SweepStudy, begun, complete, gone, trial_name
 
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 """How an ending is told to Optuna; every other ending is a failure. Cancelled trials stay open: resume continues them."""
@@ -207,11 +207,27 @@ class StudySearch:
         return self._mirror.settle(timeout_s)
 
     def restore(self, name: str, params: Mapping[str, Any]) -> None:
-        """Add a trial that the journal knows and the storage does not, as running; trials before it as failed."""
+        """Add a trial that the journal knows and the storage does not, as running; trials before it as failed.
+
+        One that the storage has only in part is made whole: its driver may have died between two writes.
+        """
         number = int(name.removeprefix("t")) + self._taken_in
         for missing in range(len(self._trials()), number + 1):
             self.study.add_trial(self._restored(name, params) if missing == number else gone())
         self._mirror.flush()
+        if not self._frozen(name).state.is_finished():
+            complete(self._mirror, self._frozen(name), self._restored(name, params))
+
+    def withdraw(self, name: str) -> None:
+        """Close a proposal that no worker has seen. A fixed point is proposed again."""
+        fixed = self._frozen(name).system_attrs.get("fixed_params")
+        if name not in self._open:
+            self.reopen(name)
+        self.tell(name, "failed", None, NEVER_PLACED)
+        if fixed:
+            self._tried.pop(same_configuration(fixed), None)
+            self.study.enqueue_trial(fixed)
+            self._mirror.flush()
 
     def _restored(self, name: str, params: Mapping[str, Any]) -> FrozenTrial:
         attrs = {"trial": name} | ({"context": self._context} if self._context else {})
@@ -226,7 +242,7 @@ class StudySearch:
     def close(self, timeout_s: float = 10.0) -> int:
         """Wait for the storage as :meth:`settle` does, and let go of it."""
         if self._next and self._next.done() and (unused := self.propose()):
-            self.tell(unused.trial, "failed", None, NEVER_PLACED)
+            self.withdraw(unused.trial)
         return self._mirror.close(timeout_s)
 
     def _close(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from .journal import Fact
-from .search import NEVER_PLACED, StudySearch
+from .search import StudySearch
 
 
 def reconcile(
@@ -28,8 +28,7 @@ def reconcile(
     endings = {fact.trial: fact.data for fact in recorded if fact.kind == "trial_ended"}
     for name in search.running:
         if name not in proposed:
-            search.reopen(name)
-            search.tell(name, "failed", None, NEVER_PLACED)
+            search.withdraw(name)
         elif name in endings:
             search.reopen(name)
             _report_missed(search, name, recorded, score)

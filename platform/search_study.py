@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 
@@ -56,6 +57,17 @@ def trial_name(number: int) -> str:
 def gone() -> FrozenTrial:
     """A trial that the storage has lost, in its place so that numbers stay what they were."""
     return create_trial(state=TrialState.FAIL, user_attrs={"status": "failed", "reason": "not on record"})
+
+
+def complete(storage: BaseStorage, there: FrozenTrial, whole: FrozenTrial) -> None:
+    """Write what a driver that died between two writes had not yet written of a trial that is under way."""
+    if there.state == TrialState.WAITING:  # a fixed point that was being handed out
+        storage.set_trial_state_values(there._trial_id, TrialState.RUNNING)
+    for key in whole.params.keys() - there.params.keys():
+        kind = whole.distributions[key]
+        storage.set_trial_param(there._trial_id, key, kind.to_internal_repr(whole.params[key]), kind)
+    for key in whole.user_attrs.keys() - there.user_attrs.keys() if whole.params else ():
+        storage.set_trial_user_attr(there._trial_id, key, whole.user_attrs[key])
 
 
 def begun(work: Callable[[], Any]) -> Future[Any]:

@@ -109,3 +109,32 @@ def test_the_plan_shows_how_many_compute_a_stage(toy_sweep, tmp_path, monkeypatc
         ("tune", 1),
     ]
     assert plan.concurrent == 2
+
+
+def test_a_rerun_is_by_one_worker_and_says_so(toy_sweep, tmp_path):
+    from flowsweep.platform.journal import Journal
+    from flowsweep.platform.paths import Home
+    from flowsweep.platform.plan import make_plan
+    from flowsweep.platform.provenance import provenance
+    from flowsweep.platform.rerun import rerun
+    from flowsweep.platform.stages import StageStore
+    from flowsweep.trainables.request import TrialRequest
+    from flowsweep.trainables.walk import Walk
+
+    home = Home(tmp_path)
+    plan, paths = make_plan(toy_sweep(), home), home.sweep("toy")
+    request = TrialRequest(
+        trial="t0", system="toy", dataset="toy/points", configs=plan.resolved.trial_configs({}), seeds=(0,),
+        through="tune", episodes=2,
+    )  # fmt: skip
+    spread = {**request.model_dump(mode="json"), "workers": {"counts": {"base": 3}}}
+    with Journal(paths.journal) as journal:
+        journal.append("sweep_started", **provenance(plan))
+        journal.append("trial_proposed", "t0", phase="search", request=spread)
+        for event in Walk(request, StageStore(home.stages), tmp_path / "walk"):
+            data = event.to_json()
+            journal.append(data.pop("kind"), "t0", **data)
+    verdict = rerun(paths, home, "t0")
+    assert verdict.verdict == "reproduced"
+    [change] = [change for change in verdict.changes if change.startswith("workers")]
+    assert change.startswith("workers: base 3 then, 1 now")

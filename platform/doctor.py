@@ -23,6 +23,8 @@ from .errors import UserError
 from .journal import read
 from .paths import Home
 from .ray_probe import RayAnswer, ask_ray
+from .stages import StageStore
+from .stores import check_store, open_store, stage_place
 from .tracking_check import check_tracker, first_line
 
 LEAST_FREE_BYTES = 5 * 2**30
@@ -67,6 +69,7 @@ def checks(
         Check("packages", check_packages),
         Check("security", check_advisories),
         Check("home", partial(check_home, home)),
+        Check("stages", partial(check_stages, home), "asking the stage store"),
         Check("records", partial(check_records, home), "reading every journal"),
         Check("datasets", check_datasets),
         Check("systems", check_systems, "loading every registered system"),
@@ -108,6 +111,18 @@ def check_home(home: Home) -> Iterator[Finding]:
     outside = [place for place in folders if not any(place.is_relative_to(o) for o in folders - {place})]
     for folder in sorted(outside):
         yield from check_folder(folder)
+
+
+def check_stages(home: Home) -> Iterator[Finding]:
+    """The stage store `FLOWSWEEP_STAGES` names can be used."""
+    place, key = stage_place(home)
+    store = open_store(home)
+    if isinstance(store, StageStore):
+        if key != "FLOWSWEEP_HOME":
+            yield from check_folder(store.root)
+    else:
+        check_store(home)
+        yield Finding("stages", "ok", f"{place} takes and gives back an object")
 
 
 def check_folder(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ class SweepUse:
         keys: every stage output its journal names.
         reused: by key, how often a trial took it from the store and the process time that saved, in seconds.
         over: trials that will never go on.
+        store: the stage store its file names; None for the usual one.
     """
 
     paths: SweepPaths
@@ -33,6 +34,7 @@ class SweepUse:
     keys: frozenset[str] = frozenset()
     reused: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     over: frozenset[str] = frozenset()
+    store: str | None = None
 
     @property
     def name(self) -> str:
@@ -98,7 +100,8 @@ def sweep_use(paths: SweepPaths) -> SweepUse:
             count, saved_cpu_s = reused.get(use.key, (0, 0.0))
             reused[use.key] = count + 1, saved_cpu_s + use.saved_cpu_s
     over = frozenset(name for name, trial in record.trials.items() if trial.status in OVER)
-    return SweepUse(paths, _status(record), frozenset(use.key for use in uses), reused, over)
+    store = record.started.get("spec", {}).get("storage", {}).get("stages")
+    return SweepUse(paths, _status(record), frozenset(use.key for use in uses), reused, over, store)
 
 
 def _status(record: SweepRecord) -> str:

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+import torch
 from flowsweep.platform import cli
 from flowsweep.platform.errors import Unreachable, UserError
 from flowsweep.platform.object_files import check_writable, checked_address
@@ -20,7 +21,8 @@ from flowsweep.platform.resolve import resolve
 from flowsweep.platform.stages import StageStore
 from flowsweep.platform.store_base import StageClaim
 from flowsweep.platform.stores import check_store, is_shared, open_store
-from flowsweep.trainables.artifacts import Finished
+from flowsweep.trainables.artifacts import Finished, Provenance
+from flowsweep.trainables.base import Snapshot
 from flowsweep.trainables.request import TrialRequest
 from flowsweep.trainables.walk import Walk
 
@@ -230,3 +232,57 @@ def test_copies_nobody_has_read_for_a_day_go_and_come_back_when_needed(walk, pla
     assert not copy.exists()
     assert isinstance(store.acquire(key, "t1"), Finished)
     assert copy.exists()
+
+
+def test_a_publisher_broken_off_before_its_manifest_leaves_nothing_that_counts(place, home, monkeypatch):
+    from flowsweep.platform import object_copies
+
+    store, key = open_store(home, place), "0" * 64
+    write = object_copies.put
+
+    def broken(files, path, content):
+        if path.endswith("manifest.json"):
+            raise KeyboardInterrupt
+        write(files, path, content)
+
+    claim = store.acquire(key, "dying")
+    assert isinstance(claim, StageClaim)
+    with monkeypatch.context() as patch:
+        patch.setattr(object_copies, "put", broken)
+        with pytest.raises(KeyboardInterrupt):
+            claim.publish(Snapshot({"x": torch.ones(1000)}, {}), Provenance())
+    claim.release()
+    assert not store.has(key)
+    (left,) = store.leftovers()
+    assert left.bytes > 4000
+    again = store.acquire(key, "t1")
+    assert isinstance(again, StageClaim)
+    with again:
+        again.publish(Snapshot({"x": torch.ones(1000)}, {}), Provenance())
+    assert store.load(key).tensors["x"].sum().item() == 1000
+    assert store.remove_leftover(left.name) == left.bytes
+    assert store.has(key)
+    assert [other.kind for other in store.leftovers()] == ["copy"]
+
+
+def test_the_doctor_asks_the_store_the_environment_names(place, home, monkeypatch):
+    from flowsweep.platform.doctor import check_stages
+
+    assert list(check_stages(home)) == []
+    monkeypatch.setenv("FLOWSWEEP_STAGES", place)
+    (finding,) = check_stages(home)
+    assert (finding.level, finding.what) == ("ok", f"{place} takes and gives back an object")
+    monkeypatch.setenv("FLOWSWEEP_STAGES", "s3://no-such-bucket/stages")
+    with pytest.raises(Unreachable, match="there is no such bucket"):
+        list(check_stages(home))
+
+
+def test_the_stages_command_says_which_sweeps_keep_theirs_elsewhere(toy_sweep, home, run, tmp_path):
+    from flowsweep.platform.journal import Journal
+
+    spec = toy_sweep(name="away", storage={"stages": str(tmp_path / "team")}).model_dump(mode="json")
+    with Journal(home.sweep("away").journal) as journal:
+        journal.append("sweep_started", name="away", spec=spec)
+    said = run("stages")[1]
+    assert f"1 sweep keeps its stages in {tmp_path / 'team'}" in " ".join(said.split())
+    assert "keeps its stages" not in run("stages", "--store", str(tmp_path / "team"))[1]

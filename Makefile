@@ -1,5 +1,6 @@
 # make quickstart    an environment, a small real dataset, a small real sweep, what to try next
-# make test          everything that must hold; test-slow: the minutes-long rest; lint: ruff and pyright
+# make test          everything that must hold; test-slow: the minutes-long rest; test-faults: kills, damage, full disks
+# make lint          ruff and pyright
 # make clean         build leftovers and caches; distclean: the environment too
 #
 # PYTHON=python3.12 chooses the interpreter; QUICKSTART=smallest the shortest run that goes the whole way.
@@ -7,7 +8,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help quickstart env test test-slow lint clean distclean
+.PHONY: help quickstart env test test-slow test-faults lint clean distclean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,7 +36,7 @@ else
 endif
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
 
 quickstart: $(STAMP)
 	@$(BIN)/flowsweep quickstart $(if $(filter smallest,$(QUICKSTART)),--smallest)
@@ -60,6 +61,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	@$(BIN)/python -m pytest -m slow
+
+# One after the other: each disturbs a sweep that needs both cores.
+test-faults: $(STAMP)
+	@$(BIN)/python -m pytest -m faults -n 0 tests/faults
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from typing import Literal
 
 from . import drill_damage, drill_faults
 from .drill_checks import Account, account, lost, study_differs
-from .drill_rig import SWEEP, Missed, Rig, Skipped
+from .drill_rig import SWEEP, Broken, Missed, Rig, Skipped
 from .drill_tracker import tracker_differs
 from .errors import UserError, nearest
 from .paths import Home
@@ -163,6 +163,9 @@ def perform(
                 wrong = [*fault.strike(rig, rng), *differences(rig, undisturbed)]
             except Skipped as reason:
                 return _verdict(fault, "skipped", [str(reason)], began_s), None
+            except Broken as reason:
+                wrong = [str(reason), *rig.check()]
+                return _verdict(fault, "not held", wrong, began_s, rig.killed), None
             except Missed as reason:
                 why = str(reason)
                 continue

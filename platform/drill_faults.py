@@ -44,25 +44,31 @@ def drivers_killed(rig: Rig, rng: random.Random, kills: int = 3, record_bytes: i
         kills: at most so many.
         record_bytes: about how long the record will be, so that the moments spread over it.
     """
-    wrong, process = [], rig.run(**SLOW)
+    wrong, began_s = [], time.monotonic()
+    process = rig.run(**SLOW)
+    rig.until_facts(process, 1, "sweep_started")
+    start_s = time.monotonic() - began_s
     for number in range(1, kills + 1):
-        _await_random_moment(rig, rng, process, record_bytes / (kills + 1))
+        # While it starts, or once the record has grown.
+        early = number > 1 and rng.random() < 0.25
+        _await_random_moment(rig, rng, process, start_s if early else None, record_bytes / (kills + 1))
         if process.poll() is not None:
             break
         rig.say(f"killing the driver ({number} of {kills})")
         rig.kill(process)
         rig.killed += 1
         wrong += rig.check()
-        process = rig.resume() if rig.paths.spec.exists() else rig.run(**SLOW)
+        process = rig.resume()
     rig.ended(process, 0)
     return wrong
 
 
-def _await_random_moment(rig: Rig, rng: random.Random, process: subprocess.Popen, apart_bytes: float) -> None:
-    """While the driver starts, or once the record has grown by a random amount."""
-    if rng.random() < 0.25:
+def _await_random_moment(
+    rig: Rig, rng: random.Random, process: subprocess.Popen, within_s: float | None, apart_bytes: float
+) -> None:
+    if within_s is not None:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(0.5, 12.0))
+            process.wait(rng.uniform(0.0, within_s))
         return
     wanted = rig.journal_bytes() + rng.uniform(0.3, 1.5) * apart_bytes
     rig.until(lambda: process.poll() is not None or rig.journal_bytes() >= wanted, "the record to grow")

@@ -29,6 +29,10 @@ class Missed(Exception):
     """The fault could not be brought about: what it waits for did not come, or was over too soon."""
 
 
+class Broken(Exception):
+    """A command did not end as it must have; the message says how it did."""
+
+
 class Skipped(Exception):
     """The fault cannot be brought about here; the message says why."""
 
@@ -124,14 +128,14 @@ class Rig:
         """Wait for a process to end.
 
         Raises:
-            Missed: it does not, or with another exit code than ``code``.
+            Broken: it does not, or with another exit code than ``code``.
         """
         try:
             found = process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
-            raise Missed(f"a command did not end within {PATIENCE_S:.0f} s: {self._last_line()}") from None
+            raise Broken(f"a command did not end within {PATIENCE_S:.0f} s: {self._last_line()}") from None
         if code is not None and found != code:
-            raise Missed(f"a command ended with {found}, not {code}: {self._last_line()}")
+            raise Broken(f"a command ended with {found}, not {code}: {self._last_line()}")
         return found
 
     def _last_line(self) -> str:
@@ -154,12 +158,14 @@ class Rig:
         """Wait for a condition, looking often.
 
         Raises:
-            Missed: it does not come, or ``process`` ends before.
+            Missed: it does not come, or ``process`` comes to its end before.
+            Broken: ``process`` fails before.
         """
         deadline_s = time.monotonic() + PATIENCE_S
         while not condition():
             if process is not None and process.poll() is not None:
-                raise Missed(f"the driver ended with {process.returncode} before {what}: {self._last_line()}")
+                kind = Broken if process.returncode else Missed
+                raise kind(f"a process ended with {process.returncode} before {what}: {self._last_line()}")
             if time.monotonic() > deadline_s:
                 raise Missed(f"waited {PATIENCE_S:.0f} s for {what}")
             time.sleep(POLL_S)

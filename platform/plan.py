@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..search_spaces.parameters import Choice
+from ..trainables.acceleration import check_acceleration
 from ..trainables.base import Source, Stage, identity_key
 from .errors import UserError
 from .findings import idle_ranges
@@ -124,6 +125,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     else:
         concurrent = concurrent_trials(spec.resources, local_capacity())
     if not elsewhere:
+        check_acceleration(spec.resources.acceleration)
         check_store(home, spec.storage.stages)
     source = resolved.system.open_source(spec.dataset)
     resolved = resolve(spec, source)

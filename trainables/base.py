@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 
 from pydantic import Field
 
+from .acceleration import Acceleration
 from .config import FrozenConfig
 from .errors import UserError, nearest
 
@@ -164,6 +165,9 @@ class Learner(ABC):
     def assemble(self, parts: Iterable[Snapshot]) -> None:
         """Become the finished learner whose parts the shards have left, their states in order of rank, read one by one."""
         raise RuntimeError("this learner is not computed in shards")
+
+    def accelerate(self, kind: Acceleration) -> None:  # noqa: B027
+        """Compute updates that way from now on; results stay equal up to rounding. By default there is but one way."""
 
     def illustrate(self, folder: Path, seeds: Sequence[int]) -> list[Path]:
         """Picture what lane 0 has learnt (a video, stills, a plot) and return the files; none by default."""

@@ -5,11 +5,12 @@ Legend: P lanes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
+from .acceleration import Acceleration, F, compiled
 from .base import Lane, Learner, Score, Snapshot
 from .data.columns import ObservationScale
 from .data.dataset import FlatDataset
@@ -50,6 +51,20 @@ class OfflineLearner(Learner):
         self.lanes, self.source, self.device = list(lanes), source, device
         self.seeds = [lane.seed for lane in lanes]
         self.step = 0
+        self._acceleration: Acceleration = "eager"
+        self._compiled: dict[Callable, Callable] = {}
+
+    def accelerate(self, kind: Acceleration) -> None:
+        """How losses are computed from now on."""
+        self._acceleration = kind
+
+    def accelerated(self, loss: F) -> F:
+        """A pure function of tensors and settings, in the form asked for by :meth:`accelerate`."""
+        if self._acceleration == "eager":
+            return loss
+        if loss not in self._compiled:
+            self._compiled[loss] = compiled(loss)
+        return self._compiled[loss]  # type: ignore[return-value]
 
     def policy(self) -> Policy:
         """The P policies as they are now."""

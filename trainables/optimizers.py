@@ -37,6 +37,8 @@ class PopulationAdam:
     @torch.no_grad()
     def step(self, gradients: Mapping[str, torch.Tensor]) -> None:
         """One update from gradients named and shaped like the parameters."""
+        # The kernel reads memory in order, whatever the strides; compiled programs may leave a gradient transposed.
+        gradients = {name: value.contiguous() for name, value in gradients.items()}
         for lane, counts in enumerate(self._counts):
             # One group means one rate: the whole stack at once. Else this lane's views.
             part = slice(None) if len(self._counts) == 1 else slice(lane, lane + 1)

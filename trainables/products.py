@@ -8,13 +8,19 @@ Legend: B rows, I inputs, O outputs.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 
 FEWEST_MULTIPLICATIONS = 2**21
 """Of a network's pass over one batch, from which on products are worth a call each, about 20 us."""
+
+WIDE_VECTORS = (
+    torch.backends.mkldnn.is_available()
+    and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+"""Whether oneDNN is here, and a CPU on which it matters."""
 
 
 def worth_a_call_each(inputs: torch.Tensor, multiplications: int) -> bool:
@@ -28,18 +34,9 @@ def worth_a_call_each(inputs: torch.Tensor, multiplications: int) -> bool:
         inputs.device.type == "cpu"
         and inputs.dtype == torch.float32
         and inputs.shape[-2] * multiplications >= FEWEST_MULTIPLICATIONS
-        and _wide_vectors()
-        and torch.backends.mkldnn.enabled
+        and WIDE_VECTORS
+        and (torch.compiler.is_compiling() or torch.backends.mkldnn.enabled)
         and not torch.compiler.is_exporting()  # an exported program must run where oneDNN is not
-    )
-
-
-@cache
-def _wide_vectors() -> bool:
-    return (
-        torch.backends.mkldnn.is_available()
-        and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
 
 
@@ -62,9 +59,25 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 def _raw(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     if min(*left.shape, right.shape[1]) == 1:  # with vectors there is nothing to gain
         return left @ right if bias is None else torch.addmm(bias, left, right)
+    return _opaque(left, right, bias) if torch.compiler.is_compiling() else _by_onednn(left, right, bias)
+
+
+def _by_onednn(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     return torch.ops.mkldnn._linear_pointwise(
         left, right.t(), None if bias is None else bias[0], "none", [], ""
     )
+
+
+# torch.compile lowers oneDNN's operator for weights that never change; behind a name of our own it leaves it as it is.
+_library = torch.library.Library("flowsweep", "DEF")
+_library.define("product(Tensor left, Tensor right, Tensor? bias) -> Tensor")
+_library.impl("product", _by_onednn, "CPU")
+_opaque = torch.ops.flowsweep.product.default
+
+
+@torch.library.register_fake("flowsweep::product")
+def _(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return left.new_empty(left.shape[0], right.shape[1])
 
 
 class _Affine(torch.autograd.Function):

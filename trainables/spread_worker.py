@@ -80,6 +80,7 @@ class Job:
             [Lane(config, self.seed, upstream)], system.open_source(self.request.dataset), device
         )
         learner.join(rank, world)
+        learner.accelerate(self.request.acceleration)
         return learner
 
 

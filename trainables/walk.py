@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .acceleration import check_acceleration
 from .artifacts import ArtifactStore, Claim, Damaged, Finished, Held, Provenance, write_snapshot, write_text
 from .base import Lane, Learner, Snapshot, Stage, identity_key, load_system
 from .code_version import code_version
@@ -51,6 +52,7 @@ class Walk:
     def __iter__(self) -> Iterator[Event]:
         import torch
 
+        check_acceleration(self.request.acceleration)
         torch.set_num_threads(self.request.threads)
         write_text(self.folder / "request.json", self.request.model_dump_json(indent=2))
         yield Produced("request.json", "config")
@@ -102,7 +104,7 @@ class Walk:
             if spread:
                 self._training = spread
                 yield from spread
-            learner = stage.start([Lane(config, seed, self._outputs[seed])], self.source, self.request.device)
+            learner = self._start(stage, [Lane(config, seed, self._outputs[seed])])
             self._training = training = Training(
                 stage.name, learner, config.steps, [seed], folder, policy=self.request.checkpoints
             )
@@ -166,12 +168,17 @@ class Walk:
         self._training = None
         return learner
 
+    def _start(self, stage: Stage, lanes: Sequence[Lane]) -> Learner:
+        learner = stage.start(lanes, self.source, self.request.device)
+        learner.accelerate(self.request.acceleration)
+        return learner
+
     def _own_learner(self, stage: Stage) -> tuple[Learner, Path]:
         """What trains the trial's own stage, and where its checkpoints lie: states of fewer lanes at once differ."""
         lanes, at_once = self._lanes(stage), self.request.lanes
         if at_once is None or at_once >= len(lanes):
-            return stage.start(lanes, self.source, self.request.device), self.folder / stage.name
-        learner = LaneGroups(lambda some: stage.start(some, self.source, self.request.device), lanes, at_once)
+            return self._start(stage, lanes), self.folder / stage.name
+        learner = LaneGroups(lambda some: self._start(stage, some), lanes, at_once)
         return learner, self.folder / f"{stage.name}-by-{at_once}"
 
     def _score(self, stage: Stage):

@@ -111,3 +111,15 @@ def test_a_recorded_sweep_keeps_the_ranges_that_were_made_when_it_was_planned(to
 def test_data_that_allow_no_space_are_refused(toy_sweep, tmp_path: Path):
     with pytest.raises(UserError, match="too long a name to search"):
         make_plan(toy_sweep(space="of_data", dataset="toy/a-name-that-goes-on"), Home(tmp_path))
+
+
+def test_compiling_where_there_is_no_compiler_is_refused_before_anything_starts(
+    toy_sweep, tmp_path: Path, monkeypatch
+):
+    spec = toy_sweep(resources={"acceleration": "compile"})
+    make_plan(spec, Home(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"resources\.acceleration"):
+        make_plan(spec, Home(tmp_path))
+    # This machine's compiler says nothing about the cluster's.
+    make_plan(spec, Home(tmp_path), elsewhere=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from flowsweep.trainables.data.dataset import DatasetInfo, FlatDataset
+from torch.utils._python_dispatch import TorchDispatchMode
 
 torch.set_num_threads(1)
 
@@ -50,3 +51,17 @@ def dataset() -> FlatDataset:
 def make_dataset() -> Callable[..., FlatDataset]:
     """Makes a synthetic dataset of any size."""
     return synthetic
+
+
+class HostTransfers(TorchDispatchMode):
+    """Refuses to bring a number from the device to the program, which would make a GPU wait in every update."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        assert function is not torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.fixture(scope="session")
+def no_host_transfers() -> Callable[[], HostTransfers]:
+    """A context in which reading a tensor's number fails."""
+    return HostTransfers

@@ -26,6 +26,16 @@ def test_every_lane_is_updated_as_by_torch_s_own_adam(rates):
             torch.testing.assert_close(params[name][lane], value)
 
 
+def test_a_gradient_that_lies_transposed_in_memory_moves_the_same_entries():
+    params, gradients = params_and_gradients()
+    copy = {name: value.clone() for name, value in params.items()}
+    PopulationAdam(params, [1e-2, 1e-3]).step(gradients[0])
+    transposed = {name: value.mT.contiguous().mT for name, value in gradients[0].items()}
+    assert not transposed["w"].is_contiguous()
+    PopulationAdam(copy, [1e-2, 1e-3]).step(transposed)
+    assert all(torch.equal(params[name], copy[name]) for name in params)
+
+
 def test_adam_continues_bit_equal_from_its_tensors_and_count():
     params, gradients = params_and_gradients()
     optimizer = PopulationAdam(params, [1e-2, 1e-3])

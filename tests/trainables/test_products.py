@@ -8,7 +8,7 @@ from flowsweep.trainables.streams import Streams
 torch.set_num_threads(1)
 
 needs_wide_vectors = pytest.mark.skipif(
-    not products._wide_vectors(), reason="this CPU or this PyTorch has no oneDNN with AVX-512"
+    not products.WIDE_VECTORS, reason="this CPU or this PyTorch has no oneDNN with AVX-512"
 )
 
 

@@ -153,10 +153,10 @@ class DistillLearner(ModularLearner):
         """Critics and policy, then the target critics."""
         batch, config = self._batch(), self.config
         critics, policy = self.params["critic"], self.params["policy"]
-        td, td_metrics = td_loss(
+        td, td_metrics = self.accelerated(td_loss)(
             critics, self.targets["critic"], policy, batch, self.critic, self.actor, self.discount, config.q_aggregation
         )  # fmt: skip
-        climb, metrics = policy_loss(
+        climb, metrics = self.accelerated(policy_loss)(
             policy, critics, batch, self.critic, self.actor, self.alpha, config.normalize_q
         )
         self.descend(self.gradients({"critic": td, "policy": climb}))

@@ -141,10 +141,12 @@ class ValueLearner(ModularLearner):
         index = self.streams.integers(len(self.columns), self.config.batch_size)
         batch = self.columns.transitions(index, self.scale)
         critics, value = self.params["critic"], self.params["value"]
-        regression, metrics = value_loss(
+        regression, metrics = self.accelerated(value_loss)(
             value, self.targets["critic"], batch, self.value, self.critic, self.expectile
         )
-        td, td_metrics = td_loss(critics, value, batch, self.value, self.critic, self.discount)
+        td, td_metrics = self.accelerated(td_loss)(
+            critics, value, batch, self.value, self.critic, self.discount
+        )
         self.descend(self.gradients({"critic": td, "value": regression}))
         move_towards(self.targets["critic"], critics, self.target_rate)
         return {**td_metrics, **metrics}

@@ -163,13 +163,13 @@ class ActorCriticLearner(ModularLearner):
         batch, scalars = self._batch(), self.scalars
         critics, actor = self.params["critic"], self.params["actor"]
         losses = {}
-        losses["critic"], metrics = td_loss(
+        losses["critic"], metrics = self.accelerated(td_loss)(
             critics, self.targets["critic"], self.targets["actor"], batch,
             self.critic, self.actor, scalars["discount"], scalars["critic_penalty"],
         )  # fmt: skip
         moving = self.step % self.config.actor_delay == 0
         if moving:
-            losses["actor"], newest = actor_loss(
+            losses["actor"], newest = self.accelerated(actor_loss)(
                 actor, critics, batch.transitions, self.critic, self.actor, scalars["actor_penalty"], self.config.normalize_q
             )  # fmt: skip
             self.actor_metrics = torch.stack([newest[name].detach() for name in ACTOR_METRICS])

@@ -171,7 +171,9 @@ class JointLearner(OfflineLearner):
         return {"eigenvalue_spread": spread.mean(-1).tolist()}
 
     def _update(self, flow_batch: FlowBatch, batch: RefineBatch) -> Metrics:
-        losses, metrics = joint_losses(self.modules, self.targets, flow_batch, batch, self.method)
+        losses, metrics = self.accelerated(joint_losses)(
+            self.modules, self.targets, flow_batch, batch, self.method
+        )
         total = torch.stack(list(losses.values())).sum()
         values = torch.autograd.grad(total, list(self.params.values()))
         gradients = dict(zip(self.params, values, strict=True))
@@ -196,8 +198,10 @@ class JointLearner(OfflineLearner):
 
     def _batches(self, draws: Draws) -> tuple[FlowBatch, RefineBatch]:
         rows = self.columns.transitions(draws.index, self.scale)
-        base, fisher = fresh_base(self.flow, rows.states, draws.here, self.fisher)
-        next_base, next_fisher = fresh_base(self.flow, rows.next_states, draws.there, self.next_fisher)
+        base, fisher = self.accelerated(fresh_base)(self.flow, rows.states, draws.here, self.fisher)
+        next_base, next_fisher = self.accelerated(fresh_base)(
+            self.flow, rows.next_states, draws.there, self.next_fisher
+        )
         batch = RefineBatch(
             states=rows.states,
             actions=rows.actions,

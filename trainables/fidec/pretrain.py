@@ -84,7 +84,7 @@ class PretrainLearner(OfflineLearner):
         return metrics
 
     def _update(self, batch: FlowBatch) -> dict[str, torch.Tensor]:
-        loss, metrics = flow_matching_loss(self.params, batch, self.network)
+        loss, metrics = self.accelerated(flow_matching_loss)(self.params, batch, self.network)
         gradients = dict(
             zip(self.params, torch.autograd.grad(loss.sum(), list(self.params.values())), strict=True)
         )

@@ -98,10 +98,10 @@ class RefineLearner(ModularLearner):
         config, residual, critics = self.config, self.params["residual"], self.params["critic"]
         log_alpha = self.params["dual"]["log_alpha"]
         alpha = log_alpha.detach().exp()
-        value, td = td_loss(
+        value, td = self.accelerated(td_loss)(
             critics, targets, residual, batch, self.critic, self.refinement, self.discount, config.q_aggregation
         )  # fmt: skip
-        climb, metrics = residual_loss(
+        climb, metrics = self.accelerated(residual_loss)(
             residual, critics, alpha, batch, self.critic, self.refinement, config.normalize_q
         )
         losses = {"critic": value, "residual": climb}
@@ -151,7 +151,7 @@ class RefineLearner(ModularLearner):
 
     def _draw(self, states: torch.Tensor, settings: FisherSettings) -> tuple[torch.Tensor, Fisher]:
         noise = FreshNoise.draw(self.streams, self.config.batch_size, self.flow.action_dim, settings)
-        return fresh_base(self.flow, states, noise, settings)
+        return self.accelerated(fresh_base)(self.flow, states, noise, settings)
 
     def policy(self) -> RefinedPolicy:
         """The refined policies as they are now."""

@@ -79,7 +79,8 @@ def run_sweep(
         before = list(read(paths.journal))
         _check_same_data(plan, before)
         _write_spec(paths, plan)
-        watch(journal.append("sweep_resumed" if before else "sweep_started", **provenance(plan)))
+        started = any(fact.kind == "sweep_started" for fact in before)
+        watch(journal.append("sweep_resumed" if started else "sweep_started", **provenance(plan)))
         search = open_search(
             plan, home, paths, before, lambda kind, **data: watch(journal.append(kind, **data))
         )
@@ -177,7 +178,9 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: 
 
 
 def _claim_name(paths: SweepPaths, resume: bool) -> None:
-    if paths.journal.exists() and not resume:
+    # A driver that died, or found too little to run on, before the first fact has begun nothing.
+    begun = paths.journal.exists() and paths.journal.stat().st_size > 0
+    if begun and not resume:
         raise Refused(
             "a sweep of this name exists",
             key="name",

@@ -1,16 +1,19 @@
 """CPU-seconds per update of FiDec's learners: pretrain, refine over pools, refine with fresh samples, joint.
 
     python benchmarks/fidec_update.py [--json] [--hidden 256,256 --hidden 512,512,512,512] [--samples 4,8]
+                                      [--acceleration eager,compile]
 
 The ratios are taken within one run, rounds interleaved, one torch thread, minimum over rounds; only they carry
 over to another machine. "joint" trains flow, critics and residual together as published (system fidec-joint);
-"joint exact" is the same with GELU and layer normalisation as cheap as those of the other rows.
+"joint exact" is the same with GELU and layer normalisation as cheap as those of the other rows. With ``compile`` the
+first update is timed too, the compiler included; it is cheaper where torch's cache on disk is filled.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from collections.abc import Callable
 
@@ -21,6 +24,7 @@ from flowsweep.trainables.data.dataset import DatasetInfo, FlatDataset
 from flowsweep.trainables.fidec import JOINT_SYSTEM, SYSTEM
 from flowsweep.trainables.fidec.config import PoolsConfig, PretrainConfig, RefineConfig
 
+COMPILED = " compiled"
 ROWS, EPISODE_STEPS, OBSERVATIONS, ACTIONS = 100_000, 200, 17, 6
 
 
@@ -91,6 +95,20 @@ def cpu_s(run: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def compiling_s(learner: Learner) -> float:
+    """CPU-seconds of the first update of a learner that is to be compiled, the compiler's included."""
+    started = time.process_time() + children_s()
+    learner.accelerate("compile")
+    learner.advance(1)
+    return time.process_time() + children_s() - started
+
+
+def children_s() -> float:
+    """CPU-seconds of this process' children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def measure(found: dict[str, Learner], rounds: int, round_s: float) -> dict[str, float]:
     """Least CPU-seconds per update over interleaved rounds of about ``round_s`` each."""
     steps = {}
@@ -105,22 +123,32 @@ def measure(found: dict[str, Learner], rounds: int, round_s: float) -> dict[str,
     return best
 
 
-def report(hidden: tuple[int, ...], best: dict[str, float], samples: list[int]) -> list[dict[str, object]]:
-    """One row per figure."""
-    rows = [{"update": "pretrain", "cpu_s": best["pretrain"]}]
-    for count in samples:
-        pool, fresh = best[f"refine pool K{count}"], best[f"refine fresh K{count}"]
-        for update in ("refine pool", "refine fresh", "joint", "joint exact"):
-            taken = best[f"{update} K{count}"]
-            rows.append(
-                {
-                    "update": f"{update} K{count}",
-                    "cpu_s": taken,
-                    "to_pool": taken / pool,
-                    "to_fresh": taken / fresh,
-                }
-            )
-    return [{"hidden": "x".join(map(str, hidden)), **row} for row in rows]
+def report(
+    hidden: tuple[int, ...], best: dict[str, float], compiling: dict[str, float]
+) -> list[dict[str, object]]:
+    """One row per figure, with its ratios to refinement of the same K, computed the same way."""
+    rows = []
+    for name, taken in best.items():
+        rest = name.partition(" K")[2]  # "4", or "4 compiled"
+        row: dict[str, object] = {"hidden": "x".join(map(str, hidden)), "update": name, "cpu_s": taken}
+        for kind in ("pool", "fresh"):
+            if rest and (base := best.get(f"refine {kind} K{rest}")):
+                row[f"to_{kind}"] = taken / base
+        if name in compiling:
+            row |= {"compiling_s": compiling[name], "to_eager": taken / best[name.removesuffix(COMPILED)]}
+        rows.append(row)
+    return rows
+
+
+def measured(hidden: tuple[int, ...], dataset: FlatDataset, arguments: argparse.Namespace):
+    """The rows of one network size."""
+    samples = [int(count) for count in arguments.samples.split(",")]
+    found, compiling = learners(dataset, hidden, samples), {}
+    if arguments.compile:
+        for name, learner in learners(dataset, hidden, samples).items():
+            compiling[name + COMPILED] = compiling_s(learner)
+            found[name + COMPILED] = learner
+    return report(hidden, measure(found, arguments.rounds, arguments.round_s), compiling)
 
 
 def main() -> None:
@@ -132,23 +160,26 @@ def main() -> None:
     parser.add_argument("--samples", default="4,8", help="Fisher samples K, comma-separated")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--round-s", type=float, default=1.0, help="CPU-seconds per round and learner")
+    parser.add_argument("--acceleration", default="eager", choices=["eager", "eager,compile"])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    arguments.compile = "compile" in arguments.acceleration
     torch.set_num_threads(1)
-    dataset, samples = synthetic(), [int(count) for count in arguments.samples.split(",")]
-    rows = []
+    dataset, rows = synthetic(), []
     for text in arguments.hidden or ["256,256", "512,512,512,512"]:
-        hidden = tuple(int(width) for width in text.split(","))
-        best = measure(learners(dataset, hidden, samples), arguments.rounds, arguments.round_s)
-        rows += report(hidden, best, samples)
+        rows += measured(tuple(int(width) for width in text.split(",")), dataset, arguments)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    print(f"{'hidden':<18}{'update':<20}{'CPU ms':>9}{'/ pool':>10}{'/ fresh':>10}")
+    columns = ("to_pool", "to_fresh", "to_eager", "compiling_s")
+    print(
+        f"{'hidden':<18}{'update':<26}{'CPU ms':>9}{'/ pool':>10}{'/ fresh':>10}{'/ eager':>10}{'compiling s':>13}"
+    )
     for row in rows:
+        figures = (f"{row[name]:.2f}" if name in row else "" for name in columns)
         print(
-            f"{row['hidden']:<18}{row['update']:<20}{1e3 * row['cpu_s']:>9.2f}"
-            f"{row.get('to_pool', float('nan')):>10.2f}{row.get('to_fresh', float('nan')):>10.2f}"
+            f"{row['hidden']:<18}{row['update']:<26}{1e3 * row['cpu_s']:>9.2f}"
+            "{:>10}{:>10}{:>10}{:>13}".format(*figures)
         )
 
 

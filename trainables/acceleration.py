@@ -18,7 +18,7 @@ from .errors import UserError
 Acceleration = Literal["eager", "compile"]
 KEY = "resources.acceleration"
 MOST_PROGRAMS = 256
-"""Compiled forms of one function in one process: a search over network sizes needs one for each."""
+"""Compiled forms of one function in one process, after which torch refuses: every network size needs one."""
 
 F = TypeVar("F", bound=Callable)
 
@@ -57,8 +57,11 @@ def compiled(function: F) -> F:
     for the compiler.
     """
     import torch
+    import torch._dynamo
+    import torch._inductor.config
 
-    # Reached, torch would refuse to go on.
+    # A trial has the cores it was given: no pool of compiling processes beside it.
+    torch._inductor.config.compile_threads = 1  # type: ignore[attr-defined]
     torch._dynamo.config.recompile_limit = MOST_PROGRAMS  # type: ignore[attr-defined]
     torch._dynamo.config.accumulated_recompile_limit = 16 * MOST_PROGRAMS  # type: ignore[attr-defined]
     return torch.compile(function, fullgraph=True, dynamic=False)  # type: ignore[return-value]

@@ -95,8 +95,6 @@ class Desk:
                 entry.attempts = Attempts()
             entry.attempts.memory_failures += fact.data["class"] == "out_of_memory" and not fact.data["asked"]
             entry.attempts.lanes = fact.data.get("lanes")
-            if fact.data.get("afresh"):
-                entry.seen, entry.history, entry.value = set(), [], None
             return
         event = {"kind": fact.kind, **fact.data}
         if "path" in event:
@@ -283,4 +281,5 @@ def _mark(event: Mapping[str, Any]) -> tuple:
         event.get("key"),
         event.get("path"),
         event.get("seed"),
+        tuple(event.get("seeds") or ()),  # a shared stage is trained one seed at a time, over the same steps
     )

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ..trainables.artifacts import write_text
 from .budget import Meter
 from .checkpoint_budget import within_budget
 from .conclude import conclude
 from .desk import Desk
-from .errors import Refused
 from .journal import Fact, Journal, read
 from .paths import Home, SweepPaths
 from .phases import confirmations, search_requests
@@ -27,6 +27,7 @@ from .search_start import open_search
 from .stopping import Stopping
 from .store_base import Stages
 from .stores import open_store
+from .taking_up import Going, check_going, take_up
 from .tracking import Tracker
 from .workers import nodes
 from .yaml_file import dump_yaml
@@ -56,7 +57,7 @@ def run_sweep(
     home: Home,
     *,
     address: str | None = None,
-    resume: bool = False,
+    going: Going = Going(),
     watch: Callable[[Fact], None] = print,
 ) -> Outcome:
     """Carry a plan out, here or on the Ray cluster at ``address``.
@@ -65,25 +66,27 @@ def run_sweep(
         plan: what to run.
         home: where everything is kept.
         address: Ray address (``auto`` on a cluster node); an embedded Ray when None.
-        resume: continue the sweep of that name instead of starting it.
+        going: whether it is started, or how one on record is gone on with.
         watch: shown every fact as it is recorded, and every pulse.
 
     Raises:
-        Refused: the name is taken, or there is nothing to resume.
+        Refused: the name is taken, there is nothing to resume or to retry, somebody else runs it, or data or code changed.
         UserError: the cluster has too little for one trial.
     """
     paths = home.sweep(plan.spec.name)
-    _claim_name(paths, resume)
-    with connection(address) as capacity, _open(paths) as journal, Stopping(paths, watch).on_signals() as stopping:
+    check_going(plan, paths, going)
+    with (
+        connection(address) as capacity,
+        _open(paths) as journal,
+        Stopping(paths, watch).on_signals() as stopping,
+    ):
         concurrent = concurrent_trials(plan.spec.resources, capacity, nodes())
-        before = list(read(paths.journal))
-        _check_same_data(plan, before)
+        before, despite = take_up(plan, paths, journal, going, watch)
         _write_spec(paths, plan)
         started = any(fact.kind == "sweep_started" for fact in before)
-        watch(journal.append("sweep_resumed" if started else "sweep_started", **provenance(plan)))
-        search = open_search(
-            plan, home, paths, before, lambda kind, **data: watch(journal.append(kind, **data))
-        )
+        kind = "sweep_resumed" if started else "sweep_started"
+        watch(journal.append(kind, **provenance(plan), **despite))
+        search = open_search(plan, home, paths, before, partial(_record, journal, watch))
         budget_gib = plan.spec.checkpoints.budget_gib
         watch = within_budget(budget_gib, paths.trials, before, journal.append, watch)
         meter = Meter(plan.spec.budget, plan.spec.resources.gpus, before)
@@ -92,21 +95,19 @@ def run_sweep(
         try:
             for phase in (search_requests, confirmations):
                 requests = phase(plan, desk, search, list(read(paths.journal)))
-                spent = desk.exhausted if phase is search_requests else bool
+                spent = desk.exhausted if phase is search_requests else lambda: False
                 queue = TrialQueue(partial(next, requests, None), desk, concurrent, stopping.is_set, spent)
                 _place(plan, paths, queue, desk, open_store(home, plan.spec.storage.stages))
                 stopping.withdraw()
                 if stopping.is_set():
                     break
-            reason = f"{desk.spent.rule}: {desk.spent.reason}" if desk.spent else ""
-            ending = ("interrupted", "stop requested") if stopping.is_set() else ("finished", reason)
-            status = _end(journal, watch, *ending)
+            status = _ended(journal, watch, desk, stopping)
             no_report = "told to leave" if stopping.hurried else conclude(paths, journal)
         except KeyboardInterrupt:
-            _end(journal, watch, "interrupted", "left at once")
+            _record(journal, watch, "sweep_ended", status="interrupted", reason="left at once")
             raise
         finally:
-            search.close()
+            search.close(*((HURRIED_DRAIN_S,) if stopping.hurried else ()))
             unsent = tracker.close(
                 HURRIED_DRAIN_S if stopping.hurried else DRAIN_S,
                 lambda left: watch(Fact(-1, time.time(), "sending", data={"unsent": left})),
@@ -123,23 +124,16 @@ def _open(paths: SweepPaths) -> Iterator[Journal]:
         yield journal
 
 
-def _end(journal: Journal, watch: Callable[[Fact], None], status: str, reason: str) -> str:
-    watch(journal.append("sweep_ended", status=status, reason=reason))
+def _ended(journal: Journal, watch: Callable[[Fact], None], desk: Desk, stopping: Stopping) -> str:
+    status, reason = "finished", f"{desk.spent.rule}: {desk.spent.reason}" if desk.spent else ""
+    if stopping.is_set():
+        status, reason = "interrupted", "stop requested"
+    _record(journal, watch, "sweep_ended", status=status, reason=reason)
     return status
 
 
-def _check_same_data(plan: Plan, before: list[Fact]) -> None:
-    """Refuse to go on over other data than the sweep began with."""
-    then = next(
-        (fact.data["dataset"]["fingerprint"] for fact in before if fact.kind == "sweep_started"), None
-    )
-    if then not in (None, plan.fingerprint):
-        raise Refused(
-            f"has changed since the sweep began: fingerprint {then[:12]} then, {plan.fingerprint[:12]} now",
-            key="dataset",
-            value=plan.spec.dataset,
-            fix="Bring the old data back, or start a new sweep on the new one.",
-        )
+def _record(journal: Journal, watch: Callable[[Fact], None], kind: str, **data: Any) -> None:
+    watch(journal.append(kind, **data))
 
 
 def _tracker(plan: Plan, home: Home, paths: SweepPaths) -> Tracker:
@@ -175,25 +169,6 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: 
     )
     tuner.fit()
     shutil.rmtree(paths.ray, ignore_errors=True)  # Tune's own notes; nothing here reads them
-
-
-def _claim_name(paths: SweepPaths, resume: bool) -> None:
-    # A driver that died, or found too little to run on, before the first fact has begun nothing.
-    begun = paths.journal.exists() and paths.journal.stat().st_size > 0
-    if begun and not resume:
-        raise Refused(
-            "a sweep of this name exists",
-            key="name",
-            value=paths.name,
-            fix=f"Continue it with `flowsweep resume {paths.name}`, or choose another with `--name`.",
-        )
-    if resume and not paths.journal.exists():
-        raise Refused(
-            "there is no sweep of this name to resume",
-            key="name",
-            value=paths.name,
-            fix="See `flowsweep list`.",
-        )
 
 
 def _write_spec(paths: SweepPaths, plan: Plan) -> None:

@@ -83,6 +83,7 @@ def _computed(data: Mapping[str, Any]) -> str:
 
 
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "trial_retried": lambda data: f"taken up again after {data['class'].replace('_', ' ')}: {data['reason']}",
     "recovered": lambda data: f"a torn last line of the record ({data['dropped_bytes']} bytes) was dropped",
     "checkpoint_damaged": _damaged,
     "checkpoint_skipped": _skipped,

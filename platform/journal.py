@@ -4,8 +4,9 @@ A line is ``{"seq": 7, "time": 1760000000.0, "kind": "decision", "trial": "t3", 
 are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact says in ``data``:
 
 ====================  ==================================================================================================
-``sweep_started``     name, spec, plan, code_version, flowsweep_version, dataset {name, fingerprint}, host, device, versions
-``sweep_resumed``     what has changed since: host, device, versions, spec where it was extended
+``sweep_started``     name, spec, plan, code_version, code {versions, modules}, flowsweep_version, dataset {name,
+                      fingerprint}, host, device, versions
+``sweep_resumed``     the same, as it is now; despite: changes of data or code it goes on over
 ``sweep_ended``       status, reason
 ``trial_proposed``    number, phase (search, confirm, baseline), params, configs by stage, seeds, through; confirms
                       (phase confirm: the search trial it repeats)
@@ -21,11 +22,16 @@ are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact
 ``checkpoints_dropped``  paths, bytes, reason: to keep ``checkpoints.budget_gib``
 ``checkpoints_over_budget``  bytes, reason: what is left may not be dropped
 ``waiting``           stage, key, holder
-``decision``          action (stop), rule, reason
+``decision``          action (stop), rule, reason; without a trial: action (no_more_trials)
 ``search_ended``      reason: nothing was left to propose, though fewer trials were tried than asked for
 ``warm_started``      sweeps: by name, trials taken and left out, with reasons
 ``storage_behind``    reason: the study's storage cannot be written; what it lacks waits and follows
-``trial_ended``       status (finished, pruned, diverged, out_of_memory, preempted, failed, cancelled), reason, value
+``continued``         stage, step (of the checkpoint it was taken up again from), steps, seeds
+``trial_retried``     class, reason, lanes (seeds at once; null: all), asked (by a person), afresh (without its checkpoints)
+``trial_extended``    stage, previous_steps, steps, configs, request: it goes on to a later end
+``study_renewed``     study, of, reopened, outside: the search goes on in a new edition of its study (platform/renewal.py)
+``trial_ended``       status (finished, pruned, diverged, out_of_memory, preempted, failed, cancelled), reason, value,
+                      failure (class, where it failed)
 ``artifact``          path (relative to the sweep's folder), role (checkpoint, config, plot, media)
 ``recovered``         dropped_bytes: a torn last line was removed when the journal was opened again
 ====================  ==================================================================================================

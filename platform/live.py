@@ -68,6 +68,8 @@ class Board:
                 row.value = sum(data["metrics"][metric]) / len(data["metrics"][metric])
         elif fact.kind == "trial_ended":
             row.state = data["status"]
+        elif fact.kind in ("trial_retried", "trial_extended"):
+            row.state = "placing"
 
     def _advance(self, row: Row, data: Any) -> None:
         row.state = f"{data['stage']} {data['step']:,}/{data['steps']:,}"
@@ -164,7 +166,11 @@ class LiveView:
                 f"Sending {fact.data['unsent']:,} facts to the tracker, for a minute at most ..."
             )
         if fact.kind == "stopping":
-            self.console.print("Stopping: trials store their state and leave. Ctrl-C again leaves at once.")
+            hurried = fact.data.get("hurried")
+            again = "Leaving within seconds." if hurried else "Ctrl-C again leaves at once."
+            self.console.print(f"Stopping: trials store their state and leave. {again}")
+        if fact.kind == "warning":
+            self.console.print(fact.data["text"], style="yellow", markup=False, soft_wrap=True)
         if not self._live and not self.quiet and (line := spoken(fact, self.board)):
             self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
@@ -182,6 +188,14 @@ def spoken(fact: Fact, board: Board) -> str | None:
         return f"{fact.trial}  {data['stage']} computed for seed {data['seed']} ({duration(data['cpu_s'])} of CPU time)"
     if fact.kind == "worker_lost":
         return f"{fact.trial}  {data['stage']}: a worker was lost, taken up again at step {data['step']:,} ({data['reason']})"
+    if fact.kind == "continued":
+        return f"{fact.trial}  {data['stage']} continues from its checkpoint at step {data['step']:,}"
+    if fact.kind == "trial_retried":
+        return f"{fact.trial}  taken up again after {data['class'].replace('_', ' ')}: {data['reason']}"
+    if fact.kind == "trial_extended":
+        return f"{fact.trial}  goes on from {data['previous_steps']:,} to {data['steps']:,} steps of {data['stage']}"
+    if fact.kind == "decision" and fact.trial is None:
+        return f"No further trial starts: {data['rule']}: {data['reason']}"
     if fact.kind == "stage_reused":
         return f"{fact.trial}  {data['stage']} reused for seed {data['seed']} ({duration(data['saved_cpu_s'])} saved)"
     if fact.kind == "evaluated":

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..trainables.request import TrialRequest
+from .courses import courses
 from .desk import Desk
-from .errors import Refused
 from .goals import Goals, is_feasible
-from .journal import Fact, read
-from .paths import SweepPaths
+from .journal import Fact
 from .plan import Plan
 from .ranking import finished_score, ranked_trials
 from .search import StudySearch
@@ -68,45 +67,6 @@ def confirmations(
             yield _propose(plan, desk, f"baseline-{stage}", "baseline", params, {"through": stage})
 
 
-EXTENDABLE = (
-    "search.trials",
-    "search.sampler",
-    "search.sampler_options",
-    "stop",
-    "confirm",
-    "resources",
-    "tracking",
-    "storage",
-    "checkpoints",
-)
-"""Settings that may change on the way: none of them alters what a trial with given parameters computes."""
-
-
-def checked_extension(changes: Mapping[str, str], paths: SweepPaths) -> None:
-    """Refuse to extend a sweep by what would make its trials incomparable.
-
-    Raises:
-        Refused: a setting decides what trials compute, or the sweep already has more trials than asked for.
-    """
-    for key, value in changes.items():
-        if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in EXTENDABLE):
-            raise Refused(
-                "decides what trials compute, so old and new ones could not be compared",
-                key=key,
-                value=value,
-                fix=f"Start a new sweep with it; an extension may change {', '.join(EXTENDABLE)}.",
-            )
-    if "search.trials" in changes and paths.journal.exists():
-        there = sum(f.kind == "trial_proposed" and f.data["phase"] == "search" for f in read(paths.journal))
-        if changes["search.trials"].isdigit() and int(changes["search.trials"]) < there:
-            raise Refused(
-                f"the sweep already has {there} trials",
-                key="search.trials",
-                value=changes["search.trials"],
-                fix="The number counts the old ones too; give a larger one.",
-            )
-
-
 def ranked(plan: Plan, recorded: Sequence[Fact]) -> list[str]:
     """Search trials that ran to their end, best first; where any keep their limits, only those that do."""
     goals = Goals.of(plan.spec)
@@ -126,11 +86,6 @@ def ranked(plan: Plan, recorded: Sequence[Fact]) -> list[str]:
 def params_of(recorded: Sequence[Fact], trial: str) -> dict[str, Any]:
     """The searched parameters of a trial on record."""
     return next(dict(f.data["params"]) for f in recorded if f.kind == "trial_proposed" and f.trial == trial)
-
-
-def request_of(fact: Fact) -> dict[str, Any]:
-    """The request behind a proposal on record."""
-    return dict(fact.data["request"])
 
 
 def _propose(
@@ -177,18 +132,17 @@ def _best_by(spec: SweepSpec) -> tuple[str, bool]:
 def _unfinished(
     plan: Plan, desk: Desk, recorded: Sequence[Fact], phase: str, search: StudySearch | None = None
 ) -> Iterator[Mapping[str, Any]]:
-    """Trials that were proposed and not ended, or ended only because the sweep was asked to stop."""
-    endings = {fact.trial: fact.data["status"] for fact in recorded if fact.kind == "trial_ended"}
-    for fact in recorded:
-        if fact.kind != "trial_proposed" or fact.data["phase"] != phase or fact.trial is None:
-            continue
-        if endings.get(fact.trial, "cancelled") not in ("cancelled", "preempted"):
+    """Trials that are to go on: not ended, ended only because the sweep was asked to stop, or reopened since."""
+    outside = {name for f in recorded if f.kind == "study_renewed" for name in f.data["outside"]}
+    for name, course in courses(recorded).items():
+        if course.phase != phase or not course.is_open or name in outside:
             continue
         if search is not None:
-            search.reopen(fact.trial)
-        desk.reopen(fact.trial, phase, [f for f in recorded if f.trial == fact.trial])
+            search.reopen(name)
+        desk.reopen(name, phase, course.facts)
         # How many compute a stage is no part of the trial, and room is kept for as many as are asked for now.
-        yield request_of(fact) | {
+        yield {
+            **course.request,
             "workers": workers_of(plan.spec.resources).model_dump(mode="json"),
             "checkpoints": plan.spec.checkpoints.model_dump(mode="json"),
         }

@@ -11,6 +11,7 @@ from typing import Any
 from ..search_spaces.parameters import Choice
 from ..trainables.acceleration import check_acceleration
 from ..trainables.base import Source, Stage, identity_key
+from .budget import estimates
 from .errors import UserError
 from .findings import idle_ranges
 from .paths import Home
@@ -81,6 +82,11 @@ class Plan:
         """The sweep file."""
         return self.resolved.spec
 
+    @property
+    def budget(self) -> dict[str, dict[str, float]]:
+        """Every limit of the sweep's budget beside what the search is expected to take."""
+        return estimates(self.spec.budget, self.stages, self.spec.resources.gpus, self.concurrent)
+
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON."""
         spec = self.spec
@@ -102,6 +108,7 @@ class Plan:
             "saved_core_h": self.saved_core_h,
             "hours": self.hours,
             "disk_bytes": self.disk_bytes,
+            "budget": self.budget,
             "warnings": list(self.warnings),
         }
 

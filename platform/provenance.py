@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ..trainables.code_digest import system_code
 from ..trainables.code_version import code_version
 from .plan import Plan
 
@@ -32,6 +33,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
         "plan": plan.to_json(),
         "dataset": {**plan.source, "name": plan.spec.dataset, "fingerprint": plan.fingerprint},
         "code_version": code_version(),
+        "code": system_code(plan.resolved.system),
         "flowsweep_version": version("flowsweep"),
         "host": socket.gethostname(),
         "device": "cuda" if plan.spec.resources.gpus else "cpu",

@@ -2,56 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .failures import class_of
 from .goals import Goals, is_feasible
 from .journal import Fact, read
+from .measurements import Measurement, StageUse
 from .paths import SweepPaths
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What was reported at a step: training metrics (``progress``) or scores (``evaluated``).
-
-    Attributes:
-        steps: the last step of the stage.
-        metrics: name to one value per seed.
-        episodes: per seed, values of every episode by name; empty for training metrics.
-        wall_s: elapsed time of the updates; 0 for scores.
-    """
-
-    kind: str
-    stage: str
-    step: int
-    steps: int
-    seeds: tuple[int, ...]
-    metrics: Mapping[str, Sequence[float]]
-    episodes: Sequence[Mapping[str, Sequence[float]]]
-    episodes_spent: int
-    cpu_s: float
-    time: float
-    wall_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class StageUse:
-    """A shared stage output a trial computed or took from the store.
-
-    Attributes:
-        cpu_s: process time spent on it, 0 where reused.
-        saved_cpu_s: process time not spent on it, 0 where computed.
-    """
-
-    stage: str
-    key: str
-    seed: int
-    reused: bool
-    cpu_s: float = 0.0
-    saved_cpu_s: float = 0.0
-    wall_s: float = 0.0
-    bytes: int = 0
 
 
 @dataclass
@@ -70,6 +29,9 @@ class TrialRecord:
         values: its objectives by metric, where the sweep has several objectives or constraints.
         excess: by constraint, how far it lies beyond the limit; 0 or below where it keeps it.
         repeats: the earlier trial of the same configuration that answered for it; nothing was run.
+        failure: the class of failure it ended with, if any.
+        retries: times it was taken up again after a failure.
+        continued: (stage, step) of every checkpoint it was taken up again from.
     """
 
     trial: str
@@ -98,6 +60,10 @@ class TrialRecord:
     def feasible(self) -> bool:
         """Whether it keeps every limit of its sweep, as far as it came to an end."""
         return is_feasible(self.excess)
+
+    failure: str | None = None
+    retries: int = 0
+    continued: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def evaluations(self) -> list[Measurement]:
@@ -147,6 +113,7 @@ class SweepRecord:
         sessions: (from, to) in unix seconds, one for every start and resume; ``to`` is None while the last one
             runs or when it died.
         status: ``running`` until ``sweep_ended``; then its word.
+        decisions: that concern the whole sweep, such as a budget that was spent; of the last session.
         last_seq: of the facts read.
     """
 
@@ -156,6 +123,7 @@ class SweepRecord:
     sessions: list[tuple[float, float | None]] = field(default_factory=list)
     status: str = "running"
     reason: str = ""
+    decisions: list[str] = field(default_factory=list)
     last_seq: int = -1
 
     @property
@@ -211,8 +179,11 @@ def _take_sweep(record: SweepRecord, fact: Fact) -> None:
         # An extended sweep brings its new plan; what began it stays on record in the journal.
         record.started = {**record.started, **fact.data}
         record.status, record.reason = "running", ""
+    elif fact.kind == "decision":
+        record.decisions.append(f"{fact.data['rule']}: {fact.data['reason']}")
     if fact.kind in ("sweep_started", "sweep_resumed"):
         record.sessions.append((fact.time, None))
+        record.decisions.clear()
     elif fact.kind == "sweep_ended":
         record.status, record.reason = fact.data["status"], fact.data.get("reason") or ""
         if record.sessions:
@@ -237,12 +208,17 @@ def _take_trial(record: SweepRecord, trial: TrialRecord, fact: Fact) -> None:
         trial.stages.append(
             StageUse(data["stage"], data["key"], data["seed"], True, saved_cpu_s=data["saved_cpu_s"])
         )
+    elif fact.kind in ("trial_retried", "trial_extended"):
+        _reopen(trial, fact)
+    elif fact.kind == "continued":
+        trial.continued.append((data["stage"], data["step"]))
     elif fact.kind == "decision":
         trial.decision = f"{data['rule']}: {data['reason']}"
     elif fact.kind == "artifact":
         trial.artifacts.append((data["role"], data["path"]))
     elif fact.kind == "trial_ended":
         trial.status, trial.reason, trial.ended = data["status"], data.get("reason") or "", fact.time
+        trial.failure = class_of(data)
         trial.value = data["value"] if data.get("value") is not None else trial.value
         trial.values, trial.excess = data.get("values", {}), data.get("excess", {})
         trial.repeats = data.get("repeats")
@@ -250,6 +226,15 @@ def _take_trial(record: SweepRecord, trial: TrialRecord, fact: Fact) -> None:
             trial.measurements = [
                 replace(m, cpu_s=0.0, episodes_spent=0) for m in record.trials[trial.repeats].measurements
             ]
+
+
+def _reopen(trial: TrialRecord, fact: Fact) -> None:
+    """Its ending no longer counts; what it measured does, unless it begins anew."""
+    trial.status, trial.reason, trial.ended, trial.failure, trial.decision = "running", "", None, None, None
+    trial.configs = fact.data.get("configs", trial.configs)
+    trial.retries += fact.kind == "trial_retried"
+    if fact.data.get("afresh"):
+        trial.measurements, trial.value = [], None
 
 
 def _propose(trial: TrialRecord, fact: Fact) -> None:

@@ -204,17 +204,22 @@ def stopped(record: SweepRecord) -> Section | None:
         if trial.status == "pruned"
     ]
     heads = [Column("trial"), Column("at step"), Column("score", number=True), Column("why", long=True)]
-    return Section("Stopped early", tables=[Table(heads, rows)]) if rows else None
+    tables = [Table(heads, rows)] if rows else []
+    ends = [f"No further trial was started: {decision}." for decision in record.decisions]
+    return Section("Stopped early", ends, tables=tables) if rows or ends else None
 
 
 def failures(record: SweepRecord) -> Section | None:
     """Trials that went wrong, each with the reason."""
     rows = [
-        Row([trial.trial, trial.status, trial.reason or NOTHING])
+        Row([trial.trial, trial.status, _words(trial.failure), str(trial.retries), trial.reason or NOTHING])
         for trial in record.trials.values()
         if trial.status not in GOOD_ENDS
     ]
-    heads = [Column("trial"), Column("what", status=True), Column("why", long=True)]
+    heads = [
+        Column("trial"), Column("what", status=True), Column("class"), Column("tried again", number=True),
+        Column("why", long=True),
+    ]  # fmt: skip
     return Section("Failures", tables=[Table(heads, rows)]) if rows else None
 
 
@@ -281,6 +286,10 @@ def _leads(row: LeaderboardRow | None) -> bool:
 
 def _times(factor: float) -> str:
     return f"{factor:.2g}×" if math.isfinite(factor) else NOTHING
+
+
+def _words(name: str | None) -> str:
+    return name.replace("_", " ") if name else NOTHING
 
 
 def _list(values) -> str:

@@ -14,11 +14,11 @@ from ..trainables.config import parse
 from ..trainables.events import Event
 from ..trainables.request import TrialRequest, Workers
 from ..trainables.walk import Walk
+from .courses import courses
 from .errors import UserError, nearest
 from .intervals import episode_values
 from .journal import Fact, read
 from .paths import Home, SweepPaths
-from .phases import request_of
 from .provenance import changed_since
 from .results import best, read_sweep
 from .spec import Resources
@@ -88,12 +88,13 @@ def rerun(
     known = {fact.trial: fact for fact in facts if fact.kind == "trial_proposed" and fact.trial}
     if name not in known:
         raise UserError("no such trial in this sweep", key="--trial", value=name, fix=nearest(name, known))
-    recorded = [fact for fact in facts if fact.trial == name]
+    course = courses(facts)[name]
+    recorded = course.facts
     if not any(fact.kind == "evaluated" for fact in recorded):
         raise UserError(
             "this trial was never scored, so there is nothing to compare", key="--trial", value=name
         )
-    given = request_of(known[name]) | {"illustrate": False} | ({"device": device} if device else {})
+    given = {**course.request} | {"illustrate": False} | ({"device": device} if device else {})
     request, changes = _alone_or_spread(TrialRequest.model_validate(given, strict=False), spread)
     crowd = _room(started) if request.workers.counts else contextlib.nullcontext()
     with crowd, tempfile.TemporaryDirectory(prefix="rerun-", dir=paths.root) as folder:
@@ -113,7 +114,9 @@ def _alone_or_spread(request: TrialRequest, spread: bool) -> tuple[TrialRequest,
     if spread or not request.workers.counts:
         return request, ()
     then = ", ".join(f"{stage} {count}" for stage, count in request.workers.counts.items())
-    change = f"workers: {then} then, 1 now (sums of gradients are rounded otherwise; `--spread` takes as many)"
+    change = (
+        f"workers: {then} then, 1 now (sums of gradients are rounded otherwise; `--spread` takes as many)"
+    )
     return request.model_copy(update={"workers": Workers()}), (change,)
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..trainables.lossless_json import dumps
+from .courses import settled
 from .errors import Unreachable
 from .goals import Goals
 from .journal import Fact
 from .paths import Home, SweepPaths
 from .plan import Plan
+from .renewal import current_study
 from .scheduling import make_pruner
 from .search import StudySearch
 from .search_history import earlier_trials
@@ -36,7 +38,7 @@ def open_search(
     if spec.search.from_ and not any(fact.kind == "warm_started" for fact in recorded):
         earlier, taken = earlier_trials(plan.resolved, plan.fingerprint, home)
     search = StudySearch(
-        study_name(spec.search.storage, paths),
+        current_study(study_name(spec.search.storage, paths), recorded),
         open_storage(spec.search.storage, paths),
         spec.search,
         plan.resolved.space,
@@ -50,7 +52,7 @@ def open_search(
         if search.settle():
             raise Unreachable("the study's storage does not take what is written", key="search.storage")
         record("warm_started", sweeps=[one.to_json() for one in taken])
-    reconcile(search, recorded, lambda fact: _objective(goals, plan.resolved.stage, fact))
+    reconcile(search, settled(recorded), lambda fact: _objective(goals, plan.resolved.stage, fact))
     return search
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -15,8 +15,8 @@ from ..trainables.config import FrozenConfig, parse
 from ..trainables.errors import UserError
 from .paths import checked_name
 from .search_spec import Constraints, OneOrMore, Search
-from .storage_spec import Storage
 from .stop_spec import Budget, Stop
+from .storage_spec import Storage
 from .yaml_file import overridden, read_yaml
 
 

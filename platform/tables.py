@@ -76,6 +76,7 @@ def _trials(record: SweepRecord) -> pa.Table:
     text, real, whole = pa.string(), pa.float64(), pa.int64()
     schema = {
         "trial": text, "number": whole, "phase": text, "confirms": text, "status": text, "reason": text,
+        "failure": text, "retries": whole,
         "value": real, "low": real, "high": real, "interval": text, "rank": whole,
         "seeds": pa.list_(whole), "through": text, "step": whole, "steps": whole,
         "episodes_spent": whole, "cpu_s": real, "saved_cpu_s": real, "updates_per_s": real, "cpu_s_per_update": real,
@@ -121,6 +122,8 @@ def _facts_of(trial: TrialRecord) -> dict[str, Any]:
         "confirms": trial.confirms,
         "status": trial.status,
         "reason": trial.reason,
+        "failure": trial.failure,
+        "retries": trial.retries,
         "value": trial.value,
         "seeds": list(trial.seeds),
         "through": trial.through,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from .failures import class_of
 from .journal import Fact
+from .tracking_text import MAX_PARAM, as_tags, as_text, fitted, flat, unix_ms
 
 SWEEP = "sweep"
 RUN_STATUS = {
@@ -27,8 +28,6 @@ RUN_STATUS = {
     "out_of_memory": "FAILED",
     "failed": "FAILED",
 }
-_UNFIT = re.compile(r"[^\w\-./ :]", re.ASCII)
-_MAX_KEY, _MAX_PARAM, _MAX_TAG = 250, 6000, 8000
 
 Steps = dict[str, dict[str, int]]
 """Run to series (``progress/refine``) to the last step sent."""
@@ -111,7 +110,7 @@ def _sweep_started(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[s
     data, update = fact.data, run(SWEEP)
     dataset = data.get("dataset") or {}
     shared["dataset"] = dict(dataset)
-    shared["tags"] = _tags(
+    shared["tags"] = as_tags(
         {
             "mlflow.source.name": "flowsweep",
             "mlflow.source.git.commit": data.get("code_version"),
@@ -123,7 +122,7 @@ def _sweep_started(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[s
             "flowsweep.host": data.get("host"),
         }
     )
-    update.title, update.start_ms = str(data.get("name", SWEEP)), _ms(fact)
+    update.title, update.start_ms = str(data.get("name", SWEEP)), unix_ms(fact)
     update.tags |= {**shared["tags"], "flowsweep.status": "running"}
     update.dataset = shared["dataset"] or None
     for name in ("spec", "plan", "versions"):
@@ -134,7 +133,7 @@ def _sweep_started(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[s
 def _sweep_resumed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
     update = run(SWEEP)
     update.status, update.end_ms = "RUNNING", None
-    update.tags |= {"flowsweep.status": "running"} | _tags({"flowsweep.host": fact.data.get("host")})
+    update.tags |= {"flowsweep.status": "running"} | as_tags({"flowsweep.host": fact.data.get("host")})
 
 
 def _sweep_ended(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
@@ -143,11 +142,11 @@ def _sweep_ended(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str
 
 def _trial_proposed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
     data, update = fact.data, run(trial_run(fact.trial or ""))
-    update.title, update.start_ms = str(fact.trial), _ms(fact)
+    update.title, update.start_ms = str(fact.trial), unix_ms(fact)
     values = {**flat(data.get("configs", {})), **data.get("params", {})}
-    update.params |= {_fit(key): _text(value)[:_MAX_PARAM] for key, value in values.items()}
+    update.params |= {fitted(key): as_text(value)[:MAX_PARAM] for key, value in values.items()}
     update.tags |= shared.get("tags", {})
-    update.tags |= _tags(
+    update.tags |= as_tags(
         {
             "flowsweep.status": "running",
             "flowsweep.phase": data.get("phase"),
@@ -165,7 +164,7 @@ def _trial_placed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[st
     update = run(trial_run(fact.trial or ""))
     update.status, update.end_ms = "RUNNING", None
     update.tags |= {"flowsweep.status": "running"}
-    update.tags |= _tags(
+    update.tags |= as_tags(
         {"flowsweep.host": fact.data.get("node"), "flowsweep.device": fact.data.get("device")}
     )
 
@@ -182,22 +181,24 @@ def _measured(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, A
     # A stage shared with other trials is trained one seed at a time; its curve is then not the trial's mean.
     several = len(shared.get("seeds", {}).get(fact.trial, seeds)) > 1
     for metric, lanes in data.get("metrics", {}).items():
-        key = _fit(f"{data['stage']}/{metric}")
+        key = fitted(f"{data['stage']}/{metric}")
         if not several or len(seeds) > 1:
-            metrics.append((key, sum(lanes) / len(lanes), _ms(fact), step))
+            metrics.append((key, sum(lanes) / len(lanes), unix_ms(fact), step))
         if several:
             pairs = zip(seeds, lanes, strict=True)
-            metrics.extend((f"{key}.seed_{seed}", float(value), _ms(fact), step) for seed, value in pairs)
+            metrics.extend((f"{key}.seed_{seed}", float(value), unix_ms(fact), step) for seed, value in pairs)
     if "episodes_spent" in data:
-        metrics.append((f"{data['stage']}/episodes_spent", float(data["episodes_spent"]), _ms(fact), step))
+        metrics.append(
+            (f"{data['stage']}/episodes_spent", float(data["episodes_spent"]), unix_ms(fact), step)
+        )
 
 
 def _stage_computed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
     data, update = fact.data, run(stage_run(fact.data["key"]))
     wall_ms = int(1000 * data.get("wall_s", 0))
-    update.title, update.start_ms = f"{data['stage']} {data['key'][:8]}", _ms(fact) - wall_ms
+    update.title, update.start_ms = f"{data['stage']} {data['key'][:8]}", unix_ms(fact) - wall_ms
     update.tags |= shared.get("tags", {})
-    update.tags |= _tags(
+    update.tags |= as_tags(
         {
             "flowsweep.status": "finished",
             "flowsweep.stage": data["stage"],
@@ -207,8 +208,8 @@ def _stage_computed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[
     )
     update.dataset = shared.get("dataset") or None
     costs = ("cpu_s", "wall_s", "bytes", "steps")
-    update.metrics += [(name, float(data[name]), _ms(fact), 0) for name in costs if name in data]
-    update.status, update.end_ms = "FINISHED", _ms(fact)
+    update.metrics += [(name, float(data[name]), unix_ms(fact), 0) for name in costs if name in data]
+    update.status, update.end_ms = "FINISHED", unix_ms(fact)
     _link(fact, run)
 
 
@@ -218,7 +219,7 @@ def _stage_reused(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[st
     # Each seed has its own output; under one key they would be points of one step, of which MLflow shows one.
     several = len(shared.get("seeds", {}).get(fact.trial, ())) > 1
     key = f"{data['stage']}/saved_cpu_s" + (f".seed_{data['seed']}" if several else "")
-    update.metrics.append((key, float(data["saved_cpu_s"]), _ms(fact), 0))
+    update.metrics.append((key, float(data["saved_cpu_s"]), unix_ms(fact), 0))
 
 
 def _link(fact: Fact, run: _Run) -> None:
@@ -226,8 +227,23 @@ def _link(fact: Fact, run: _Run) -> None:
     run(trial_run(fact.trial or "")).links[tag] = stage_run(fact.data["key"])
 
 
+def _trial_retried(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
+    update = run(trial_run(fact.trial or ""))
+    update.tags |= as_tags({"flowsweep.retried": f"after {fact.data['class']}: {fact.data['reason']}"})
+    if fact.data.get("afresh"):  # what follows is another course over the same steps
+        steps.pop(trial_run(fact.trial or ""), None)
+
+
+def _trial_extended(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
+    # Params are never changed once sent; how far it goes now stands beside them.
+    data = fact.data
+    run(trial_run(fact.trial or "")).tags |= as_tags(
+        {f"flowsweep.extended.{data['stage']}.steps": data["steps"]}
+    )
+
+
 def _decision(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    run(trial_run(fact.trial or "")).tags |= _tags(
+    run(trial_run(fact.trial) if fact.trial else SWEEP).tags |= as_tags(
         {
             "flowsweep.decision": f"{fact.data.get('action')} by {fact.data.get('rule')}: {fact.data.get('reason')}"
         }
@@ -237,8 +253,9 @@ def _decision(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, A
 def _trial_ended(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
     update = run(trial_run(fact.trial or ""))
     _end(fact, update)
+    update.tags |= as_tags({"flowsweep.failure": class_of(fact.data)})
     if isinstance(fact.data.get("value"), int | float):
-        update.metrics.append(("value", float(fact.data["value"]), _ms(fact), 0))
+        update.metrics.append(("value", float(fact.data["value"]), unix_ms(fact), 0))
 
 
 def _artifact(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
@@ -261,6 +278,8 @@ _HANDLERS = {
     "stage_computed": _stage_computed,
     "stage_reused": _stage_reused,
     "decision": _decision,
+    "trial_retried": _trial_retried,
+    "trial_extended": _trial_extended,
     "trial_ended": _trial_ended,
     "artifact": _artifact,
 }
@@ -268,30 +287,5 @@ _HANDLERS = {
 
 def _end(fact: Fact, update: RunUpdate) -> None:
     status = str(fact.data.get("status"))
-    update.status, update.end_ms = RUN_STATUS.get(status, "KILLED"), _ms(fact)
-    update.tags |= _tags({"flowsweep.status": status, "flowsweep.reason": fact.data.get("reason")})
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted names (``refine.kl_radius``)."""
-    pairs: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        pairs |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return pairs
-
-
-def _ms(fact: Fact) -> int:
-    return int(1000 * fact.time)
-
-
-def _fit(key: str) -> str:
-    return _UNFIT.sub("_", key)[:_MAX_KEY]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _tags(values: Mapping[str, Any]) -> dict[str, str]:
-    return {key: _text(value)[:_MAX_TAG] for key, value in values.items() if value not in (None, "")}
+    update.status, update.end_ms = RUN_STATUS.get(status, "KILLED"), unix_ms(fact)
+    update.tags |= as_tags({"flowsweep.status": status, "flowsweep.reason": fact.data.get("reason")})

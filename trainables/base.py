@@ -188,6 +188,9 @@ class Stage(ABC, Generic[C]):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     """Raise when the code changes what the stage computes: artifacts of older code are then not reused."""
+    open_ended: ClassVar[bool] = False
+    """Whether nothing it does depends on ``steps`` but where it ends. A trial can then be taken further from its end,
+    and is what it would have been with more steps from the start."""
     config_type: type[C]
     spread: ClassVar[Literal["data_parallel", "shards"] | None] = None
     """How several workers may compute one output (see :meth:`Learner.join`); None where one must do it alone.

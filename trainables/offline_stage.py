@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from .base import Cost, Lane, Learner, Snapshot, Source, Stage, StageConfig
 from .data.dataset import DatasetInfo, FlatDataset
@@ -25,6 +25,8 @@ EVALUATION = {
 
 class OfflineStage(Stage[C]):
     """A stage that learns from a :class:`FlatDataset` and whose outputs stand for policies."""
+
+    open_ended: ClassVar[bool] = True
 
     @abstractmethod
     def learner(self) -> type[OfflineLearner]:

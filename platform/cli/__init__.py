@@ -10,7 +10,7 @@ import typer
 
 from ... import __version__
 from ..errors import UserError
-from . import cluster, data, drill, handing, records, repeat, stages, sweeps, upkeep
+from . import cluster, data, drill, going_on, handing, records, repeat, stages, sweeps, upkeep
 
 app = typer.Typer(
     name="flowsweep",
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (sweeps, records, repeat, handing, cluster, stages, upkeep, drill):
+for room in (sweeps, going_on, records, repeat, handing, cluster, stages, upkeep, drill):
     app.add_typer(room.app)
 app.add_typer(data.app, name="data")
 

@@ -59,6 +59,7 @@ def show(name: SweepName, as_json: Json = False) -> None:
                 "objective": {"metric": record.metric, "direction": record.direction},
                 **goals_json(record),
                 "leaderboard": [asdict(row) for row in leaderboard(record)],
+                "decisions": record.decisions,
                 "trials": {t.trial: _facts_of(t) for t in record.trials.values()},
                 "findings": [asdict(finding) for finding in findings(record)],
                 "savings": asdict(savings(record)),
@@ -198,6 +199,8 @@ def show_sweep(paths: SweepPaths) -> bool:
     if confirmed:
         print_rows("Confirmation (test seeds, never seen by the search)", record, confirmed)
         _print_comparisons(record, confirmed)
+    for decision in record.decisions:
+        console.print(f"  no further trial was started: {decision}", markup=False)
     _print_findings(record)
     saved = savings(record)
     console.print(
@@ -215,7 +218,9 @@ def show_sweep(paths: SweepPaths) -> bool:
 def _print_unscored(record: SweepRecord, scored: set[str]) -> None:
     for trial in record.trials.values():
         if trial.trial not in scored and trial.status != "running":
-            console.print(f"  {trial.trial}  {trial.status}: {trial.reason}", markup=False)
+            # The class says more than the status only where that is no more than `failed`.
+            known = f"  [{trial.failure}]" if trial.failure not in (None, trial.status) else ""
+            console.print(f"  {trial.trial}  {trial.status}: {trial.reason}{known}", markup=False)
 
 
 def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> None:
@@ -236,6 +241,9 @@ def _facts_of(trial: TrialRecord) -> dict[str, Any]:
     return {
         "status": trial.status,
         "reason": trial.reason,
+        "failure": trial.failure,
+        "retries": trial.retries,
+        "continued": [{"stage": stage, "step": step} for stage, step in trial.continued],
         "updates_per_s": speed.updates_per_s,
         "cpu_s_per_update": speed.cpu_s_per_update,
     }

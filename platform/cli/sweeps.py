@@ -1,14 +1,16 @@
-"""plan, run, resume, quickstart: commands that check and carry out sweeps."""
+"""plan, run, quickstart: commands that check and carry out sweeps."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UserError
 from ..paths import Home
-from .shared import Json, ProgressBar, SweepName, console, gib, grid, print_json, settings
+from .shared import Json, ProgressBar, console, gib, grid, print_json, settings
+
+if TYPE_CHECKING:
+    from ..taking_up import Going
 
 app = typer.Typer()
 
@@ -89,6 +91,16 @@ def show_plan(made) -> None:
         f"  at most {_hours(made.core_h)} core-hours of training (about {_hours(made.hours)} hours), "
         f"{made.episodes:,} evaluation episodes, {gib(made.disk_bytes)} of disk"
     )
+    _show_budget(made)
+
+
+def _show_budget(made) -> None:
+    for name, beside in made.budget.items():
+        limit, estimate = beside["limit"], beside["estimate"]
+        enough = "" if estimate <= limit else f": enough for about {limit / estimate:.0%} of it"
+        console.print(
+            f"  budget     {name} {limit:,g}; the search is expected to take {estimate:,.3g}{enough}"
+        )
 
 
 def _stage_cells(row) -> list[str]:
@@ -130,57 +142,25 @@ def run(
     carry_out(read_plan(sweep, set_, name, address), address=address, quiet=quiet)
 
 
-@app.command()
-def resume(name: SweepName, address: Address = None, quiet: Quiet = False) -> None:
-    """Continue a sweep that was stopped or died; nothing that finished runs again."""
-    carry_on(name, {}, address, quiet)
-
-
-@app.command()
-def extend(
-    name: SweepName,
-    trials: Annotated[
-        int | None, typer.Option("--trials", help="Trials in all, the old ones counted.")
-    ] = None,
-    set_: Set = None,
-    address: Address = None,
-    quiet: Quiet = False,
+def carry_out(
+    made,
+    *,
+    address: str | None = None,
+    quiet: bool = False,
+    going: Going | None = None,
 ) -> None:
-    """Take a sweep further: more trials, another stop rule, another confirmation. Its history is kept.
-
-    Example: `flowsweep extend quickstart --trials 16 --set confirm.top=2`
-    """
-    from ..phases import checked_extension
-
-    changes = settings(set_ or []) | ({"search.trials": str(trials)} if trials is not None else {})
-    checked_extension(changes, Home.default().sweep(name))
-    carry_on(name, changes, address, quiet)
-
-
-def carry_on(name: str, changes: dict[str, str], address: str | None, quiet: bool) -> None:
-    """Run a recorded sweep again from where it is, with some settings changed."""
-    from ..plan import make_plan
-    from ..spec import load_spec
-
-    paths = Home.default().sweep(name)
-    if not paths.spec.exists():
-        raise UserError("there is no sweep of this name", key="NAME", value=name, fix="See `flowsweep list`.")
-    made = make_plan(load_spec(paths.spec, changes), Home.default(), elsewhere=address is not None)
-    carry_out(made, address=address, quiet=quiet, resume=True)
-
-
-def carry_out(made, *, address: str | None = None, quiet: bool = False, resume: bool = False) -> None:
     """Run a plan with a live view, then tables, report and what to do next."""
     from ..driver import run_sweep
     from ..journal import read
     from ..live import LiveView
+    from ..taking_up import Going
     from .records import show_sweep
 
     home = Home.default()
     journal = home.sweep(made.spec.name).journal
-    with LiveView(made, console, quiet, read(journal) if resume else ()) as view:
+    with LiveView(made, console, quiet, read(journal) if going else ()) as view:
         try:
-            outcome = run_sweep(made, home, address=address, resume=resume, watch=view)
+            outcome = run_sweep(made, home, address=address, going=going or Going(), watch=view)
         except KeyboardInterrupt:
             console.print(
                 f"Left at once; what was reported is on record. Continue with: flowsweep resume {made.spec.name}"

@@ -109,6 +109,23 @@ def test_what_a_restarted_worker_repeats_is_not_doubled(office):
     assert [fact.data["step"] for fact in office.facts("evaluated")] == [10, 20]
 
 
+def test_two_seeds_at_one_step_of_a_shared_stage_are_two_reports(office):
+    trial = office.propose()
+    reports = [
+        {
+            "kind": "progress",
+            "stage": "base",
+            "step": 10,
+            "steps": 40,
+            "seeds": [seed],
+            "metrics": {"loss": [0.5]},
+        }
+        for seed in (0, 1)
+    ]
+    office.desk.receive(trial, reports, False, None)
+    assert [fact.data["seeds"] for fact in office.facts("progress")] == [[0], [1]]
+
+
 def test_a_later_driver_knows_what_is_already_on_record(office):
     trial = office.propose()
     office.desk.receive(trial, [scored(10, 1.0, 1.0)], False, None)

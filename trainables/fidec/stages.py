@@ -59,6 +59,7 @@ class Pretrain(OfflineStage[PretrainConfig]):
 
 
 class PoolsStage(OfflineStage[PoolsConfig]):
+    open_ended = False  # a pool is whole only at its end
     """Base actions and Fisher geometry of every state, shared by all refinements of one flow."""
 
     name = "pools"

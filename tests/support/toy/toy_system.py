@@ -41,6 +41,7 @@ class TuneConfig(StageConfig):
     noise_size: float = lane_field(0.01, ge=0)
     fail_at: int | None = None
     diverge_at: int | None = None
+    lanes_that_fit: int | None = None  # out of memory at step 12 with more lanes at once than these
     die_once: str | None = None  # kill the process at step 25 unless this file exists
     pause_s: float = Field(default=0.0, ge=0)
 
@@ -88,9 +89,13 @@ class ToyLearner(Learner):
             self.step += 1
             if self.config.pause_s:
                 time.sleep(self.config.pause_s)
-            if getattr(self.config, "fail_at", None) == self.step:
+            fits = getattr(self.config, "lanes_that_fit", None)
+            if self.step == 12 and fits is not None and len(self.lanes) > fits:
+                raise MemoryError(f"the toy is out of memory with {len(self.lanes)} lanes")
+            never_fails = "TOY_NEVER_FAILS" in os.environ
+            if getattr(self.config, "fail_at", None) == self.step and not never_fails:
                 raise RuntimeError("the toy broke, as asked")
-            if getattr(self.config, "diverge_at", None) == self.step:
+            if getattr(self.config, "diverge_at", None) == self.step and not never_fails:
                 raise Diverged("toy loss", self.step)
             if (
                 self.step == 25
@@ -133,6 +138,7 @@ class ToyLearner(Learner):
 
 
 class ToyStage(Stage):
+    open_ended: ClassVar = True
     metrics: ClassVar = {
         "loss": "squared distance from the origin",
         "return": "one minus the distance from (2, 1)",

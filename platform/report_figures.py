@@ -33,7 +33,7 @@ def importance(record: SweepRecord) -> Importance | None:
     finished = [
         (trial.params, trial.value)
         for trial in record.phase("search")
-        if trial.status == "finished" and trial.value is not None
+        if trial.status == "finished" and trial.value is not None and not trial.repeats
     ]
     return parameter_importance(searched_space(record), finished, record.direction)
 

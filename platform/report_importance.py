@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 
 from ..search_spaces.parameters import Space
-from .search import distribution
+from .search_distributions import distribution
 
 FEWEST_TRIALS = 8
 """Below this an estimate says more about chance than about parameters."""
@@ -41,13 +41,15 @@ def parameter_importance(
     Returns:
         None with fewer than :data:`FEWEST_TRIALS` usable trials, fewer than two parameters, or no difference.
     """
-    distributions = {name: distribution(parameter) for name, parameter in space.items()}
+    # What is searched only beside some values of others is no part of the comparison.
+    always = [name for name, parameter in space.items() if not parameter.when]
+    distributions = {name: distribution(space[name]) for name in always}
     usable = [
         frozen
         for params, value in trials
         if math.isfinite(value) and (frozen := _frozen(params, value, distributions))
     ]
-    if len(usable) < FEWEST_TRIALS or len(space) < 2 or len({trial.value for trial in usable}) < 2:
+    if len(usable) < FEWEST_TRIALS or len(always) < 2 or len({trial.value for trial in usable}) < 2:
         return None
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # loads scikit-learn
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from . import report_figures as figures
 from .report_findings import not_at_work, speed
+from .report_front import noted, trade_off
 from .report_page import Column, Labelled, Page, Row, Section, Table
 from .report_text import NOTHING, counted, duration, moment, number, span
 from .results import LeaderboardRow, Savings, SweepRecord, best, first_against, leaderboard, savings
@@ -22,6 +23,7 @@ def report_page(record: SweepRecord) -> Page:
     sections = [
         confirmation(record, [row for row in rows if row.phase != "search"]),
         ranking(record, [row for row in rows if row.phase == "search"]),
+        trade_off(record, [row for row in rows if row.phase == "search"]),
         *search_figures(record),
         not_at_work(record),
         saved(record, spent),
@@ -54,6 +56,7 @@ def lead(record: SweepRecord) -> str:
     )
     interval = f" (95 % interval {span(score.low, score.high)})" if math.isfinite(score.low) else ""
     text = f"{first.confirms or first.trial} is first: {name} {number(score.mean)}{interval} {where}."
+    text += noted(record, first)
     baseline = next((trial for trial in record.phase("baseline") if trial.status == "finished"), None)
     against = first_against(record, first.trial, baseline.trial) if baseline else None
     if baseline and against:

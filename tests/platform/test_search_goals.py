@@ -13,6 +13,7 @@ from flowsweep.platform.paths import Home
 from flowsweep.platform.phases import confirmations, ranked, search_requests
 from flowsweep.platform.plan import make_plan
 from flowsweep.platform.provenance import provenance
+from flowsweep.platform.report_sections import report_page
 from flowsweep.platform.results import best, front_rows, leaderboard, read_sweep, tables
 from flowsweep.platform.search_start import open_search
 
@@ -79,6 +80,24 @@ def test_several_objectives_give_a_front_whose_first_is_best_in_the_leading_one(
     assert ranked(plan, list(read(record.paths.journal)))[: len(front)] == front
     columns = tables(record)["trials"]
     assert columns.column("tune/loss").to_pylist() == [t.values["tune/loss"] for t in record.trials.values()]
+
+
+def test_the_report_shows_the_front_and_says_what_leads_it(sweep):
+    _, record, _ = sweep(trade, objective=BOTH, space=RATE, search={"trials": 8, "sampler": "random"})
+    page = report_page(record)
+    section = next(section for section in page.sections if section.title == "Trade-off")
+    assert [row.cells[0] for row in section.tables[0].rows] == [row.trial for row in front_rows(record)]
+    assert section.figures[0].uri.startswith("data:image/svg")
+    assert "leads a Pareto front (loss " in page.lead
+
+
+def test_the_report_says_which_limit_its_first_trial_breaks(sweep):
+    _, record, _ = sweep(
+        trade, constraints=["tune/loss <= -1"], space=RATE, search={"trials": 4, "sampler": "random"}
+    )
+    page = report_page(record)
+    assert "It does not keep tune/loss <= -1." in page.lead
+    assert any("0 trials of 4 keep every limit" in text for s in page.sections for text in s.paragraphs)
 
 
 def test_what_breaks_a_limit_is_told_ranked_last_and_never_confirmed(sweep):

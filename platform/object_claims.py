@@ -104,7 +104,8 @@ class ObjectClaims:
     def beat(self, key: str, token: str, first: bool = False) -> bool:
         """Show that the holder lives; False when the claim has gone to another."""
         files = files_at(self.place)
-        with suppress(OSError):  # A store that does not answer now may answer the next beat.
+        # A store that does not answer now may answer the next beat; ValueError: pyarrow has closed down at exit.
+        with suppress(OSError, ValueError):
             if not first and not files.get_file_info(_name(key, token, "json")).is_file:
                 return False
             _LENGTHS[token] = _LENGTHS.get(token, 0) % LONGEST_BEAT + 1

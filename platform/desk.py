@@ -282,4 +282,5 @@ def _mark(event: Mapping[str, Any]) -> tuple:
         event.get("path"),
         event.get("seed"),
         tuple(event.get("seeds") or ()),  # a shared stage is trained one seed at a time, over the same steps
+        event.get("reason"),  # an output that was damaged since is computed by the same trial again
     )

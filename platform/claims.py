@@ -96,12 +96,28 @@ class Claims:
         # Both times come from the filesystem, so clocks of different machines are never compared.
         probe = self.folder / f".{uuid.uuid4().hex}"
         probe.touch()
-        silent_s = probe.stat().st_mtime - self._file(key).stat().st_mtime
+        beaten = self._file(key).stat().st_mtime
+        silent_s = probe.stat().st_mtime - beaten
         probe.unlink()
+        if (
+            silent_s < 0
+        ):  # The clock was set back since. Whether another beat comes is then only seen by waiting.
+            silent_s = _watched_s(self._file(key), beaten)
         return f"silent on {record.host} for {silent_s:.0f} s" if silent_s > self.stale_s else None
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.json"
+
+
+_WATCHED: dict[Path, tuple[float, float]] = {}
+"""Claims beaten in the future: the time of the beat, and since when (monotonic) this process has seen no other."""
+
+
+def _watched_s(file: Path, beaten: float) -> float:
+    known, since_s = _WATCHED.get(file, (None, 0.0))
+    if known != beaten:
+        _WATCHED[file] = (beaten, since_s := time.monotonic())
+    return time.monotonic() - since_s
 
 
 @cache

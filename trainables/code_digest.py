@@ -6,7 +6,6 @@ import ast
 import hashlib
 import importlib.util
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,6 @@ def _file(module: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-@cache
 def _root(top: str) -> Path | None:
     spec = importlib.util.find_spec(top)
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None

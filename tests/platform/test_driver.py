@@ -232,9 +232,9 @@ def test_a_finished_sweep_is_extended_by_trials_and_keeps_its_history(home, toy_
 
 def test_an_extension_may_not_change_what_trials_compute(finished):
     home, _ = finished
-    done = flowsweep(home, "extend", "whole", "--set", "stages.tune.steps=80")
+    done = flowsweep(home, "extend", "whole", "--set", "stages.base.steps=80")
     assert done.returncode == 3
-    assert "stages.tune.steps" in done.stderr
+    assert "stages.base.steps" in done.stderr
     assert "Start a new sweep" in done.stderr
 
 

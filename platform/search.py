@@ -259,7 +259,9 @@ class StudySearch:
             state, reason = TrialState.FAIL, reason or "ended without a value"
         trial.set_user_attr("status", status)
         trial.set_user_attr("reason", reason)
-        self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a sampler that does not use constraints says so each time
+            self.study.tell(trial, values if state == TrialState.COMPLETE else None, state=state)
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in the order of their numbers, those taken in from other sweeps included."""

@@ -130,7 +130,7 @@ def test_a_rerun_is_by_one_worker_and_says_so(toy_sweep, tmp_path):
     spread = {**request.model_dump(mode="json"), "workers": {"counts": {"base": 3}}}
     with Journal(paths.journal) as journal:
         journal.append("sweep_started", **provenance(plan))
-        journal.append("trial_proposed", "t0", phase="search", request=spread)
+        journal.append("trial_proposed", "t0", phase="search", params={}, request=spread)
         for event in Walk(request, StageStore(home.stages), tmp_path / "walk"):
             data = event.to_json()
             journal.append(data.pop("kind"), "t0", **data)

@@ -23,6 +23,8 @@ from .paths import SweepPaths
 FILES = ("sqlite", "journal")
 ANSWER_S = 8.0
 """How long a database may take to answer before a sweep starts."""
+OPENED_S = 60.0
+"""How long it may take to make its tables, once it answers."""
 SECRETS = ("password", "sslpassword", "passfile")
 
 
@@ -46,7 +48,7 @@ def open_storage(setting: str, paths: SweepPaths) -> BaseStorage:
         paths.root.mkdir(parents=True, exist_ok=True)
         return optuna.storages.JournalStorage(JournalFileBackend(str(paths.root / "optuna-journal.log")))
     check_storage(setting)
-    return _in_time(lambda: _database(setting), setting)
+    return _in_time(lambda: _database(setting), setting, OPENED_S)
 
 
 def study_name(setting: str, paths: SweepPaths) -> str:
@@ -160,7 +162,7 @@ def _database(setting: str) -> BaseStorage:
         return optuna.storages.RDBStorage(url, engine_kwargs=settings)
 
 
-def _in_time(ask: Callable[[], Any], setting: str) -> Any:
+def _in_time(ask: Callable[[], Any], setting: str, limit_s: float | None = None) -> Any:
     """What ``ask`` returns, unless it takes too long: some networks swallow a connection without a word."""
     answer: list[Any] = []
     trouble: list[BaseException] = []
@@ -173,11 +175,12 @@ def _in_time(ask: Callable[[], Any], setting: str) -> Any:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(ANSWER_S)
+    limit_s = limit_s or ANSWER_S
+    thread.join(limit_s)
     if answer:
         return answer[0]
     said = str(trouble[0]).strip().splitlines()[0] if trouble and str(trouble[0]).strip() else ""
-    why = said or (repr(trouble[0]) if trouble else f"no answer within {ANSWER_S:g} s")
+    why = said or (repr(trouble[0]) if trouble else f"no answer within {limit_s:g} s")
     raise Unreachable(
         f"the database cannot be used: {why}",
         key="search.storage",

@@ -12,7 +12,7 @@ from typing import Literal
 
 from . import drill_damage, drill_faults
 from .drill_checks import Account, account, lost, study_differs
-from .drill_rig import SWEEP, Broken, Missed, Rig, Skipped
+from .drill_rig import PATIENCE_S, SWEEP, Broken, Missed, Rig, Skipped
 from .drill_tracker import tracker_differs
 from .errors import UserError, nearest
 from .paths import Home
@@ -112,6 +112,7 @@ def drill(
     address: str | None = None,
     say: Callable[[str], None] = lambda doing: None,
     seed: int = 0,
+    patience_s: float = PATIENCE_S,
 ) -> Iterator[Verdict]:
     """Bring the faults about, one after the other.
 
@@ -121,11 +122,12 @@ def drill(
         address: Ray cluster to run on.
         say: told what is being done.
         seed: of the random moments.
+        patience_s: how long anything may take that is waited for.
     """
     with tempfile.TemporaryDirectory(prefix="drill-", dir=folder, ignore_cleanup_errors=True) as root:
         undisturbed = None
         for fault in faults:
-            verdict, found = perform(fault, Path(root), undisturbed, address, say, seed)
+            verdict, found = perform(fault, Path(root), undisturbed, address, say, seed, patience_s)
             undisturbed = undisturbed or found
             yield verdict
             if undisturbed is None:
@@ -139,6 +141,7 @@ def perform(
     address: str | None = None,
     say: Callable[[str], None] = lambda doing: None,
     seed: int = 0,
+    patience_s: float = PATIENCE_S,
 ) -> tuple[Verdict, Account | None]:
     """Bring one fault about, again where it came too late.
 
@@ -158,7 +161,7 @@ def perform(
         def check(paths, whole: bool = False) -> list[str]:
             return lost(paths, undisturbed, whole=whole) if undisturbed else []
 
-        with Rig(place, address, lambda doing: say(f"{fault.name}: {doing}"), check) as rig:
+        with Rig(place, address, lambda doing: say(f"{fault.name}: {doing}"), check, patience_s) as rig:
             try:
                 wrong = [*fault.strike(rig, rng), *differences(rig, undisturbed)]
             except Skipped as reason:

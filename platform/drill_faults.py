@@ -7,6 +7,7 @@ nothing was lost is looked at afterwards, the same way for all.
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import socket
@@ -22,6 +23,7 @@ from .tracking_server import server_command, server_environment
 SLOW = {"stages__refine__pause_s": 0.05}
 """Three seconds a trial: time to be disturbed in."""
 LEAVE_S = 10.0
+"""How long a driver may take to leave, on a machine that is not overloaded."""
 
 
 def nothing(rig: Rig, rng: random.Random) -> list[str]:
@@ -109,8 +111,11 @@ def worker_in_publish(rig: Rig, rng: random.Random) -> list[str]:
     process = rig.run(resources__concurrent=1, stages__pretrain__ballast_mib=96)
     store = rig.home.stages
     rig.until(lambda: any(store.glob("aside/*/*")), "an output to be written", process)
-    (claim,) = store.glob("claims/*.json")
-    holder = json.loads(claim.read_text())
+    try:
+        claim = next(store.glob("claims/*.json"))
+        holder = json.loads(claim.read_text())
+    except (StopIteration, FileNotFoundError):
+        raise Missed("the output was published before anybody looked") from None
     rig.kill_worker(holder["pid"], holder["host"])
     if any(store.glob(f"v*/*/{claim.stem}")):
         raise Missed("the output was there before the worker was killed")
@@ -197,7 +202,8 @@ def told_to_leave(rig: Rig, rng: random.Random) -> list[str]:
     rig.say(f"it left after {took_s:.1f} s")
     failed = [fact.trial for fact in rig.facts("trial_ended") if fact.data["status"] == "failed"]
     rig.ended(rig.resume(), 0)
+    allowed_s = LEAVE_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     return [
-        *unless(took_s < LEAVE_S, f"it took {took_s:.1f} s to leave"),
+        *unless(took_s < allowed_s, f"it took {took_s:.1f} s to leave, of {allowed_s:.0f} s at this load"),
         *unless(not failed, f"{failed} count as failed"),
     ]

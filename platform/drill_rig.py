@@ -21,7 +21,7 @@ from .spec import sweep_file
 
 SWEEP = "drill"
 PATIENCE_S = 300.0
-"""How long anything may take that is waited for. A busy machine needs half a minute to start Ray."""
+"""How long anything may take that is waited for. Ray alone needs half a minute on a busy machine."""
 POLL_S = 0.002
 
 
@@ -31,6 +31,11 @@ class Missed(Exception):
 
 class Broken(Exception):
     """A command did not end as it must have; the message says how it did."""
+
+
+def failed(why: str) -> Exception:
+    """What a command that failed amounts to: a machine too busy for Ray to start in its 30 s is no fault of the sweep."""
+    return (Missed if "timed out during startup" in why else Broken)(why)
 
 
 class Skipped(Exception):
@@ -50,6 +55,7 @@ class Rig:
         address: Ray cluster to run on; an embedded Ray when None.
         say: told what is being done.
         check: what is wrong with the sweep's record as far as it goes.
+        patience_s: how long anything may take that is waited for.
 
     Attributes:
         tracker: MLflow's address for this sweep.
@@ -63,9 +69,10 @@ class Rig:
         address: str | None = None,
         say: Callable[[str], None] = lambda doing: None,
         check: Callable[[SweepPaths], list[str]] = lambda paths: [],
+        patience_s: float = PATIENCE_S,
     ):
         self.root, self.address, self.say = root, address, say
-        self._check = check
+        self._check, self.patience_s = check, patience_s
         self.home = Home(root / "home")
         self.home.root.mkdir(parents=True)
         self.paths: SweepPaths = self.home.sweep(SWEEP)
@@ -131,11 +138,13 @@ class Rig:
             Broken: it does not, or with another exit code than ``code``.
         """
         try:
-            found = process.wait(PATIENCE_S)
+            found = process.wait(self.patience_s)
         except subprocess.TimeoutExpired:
-            raise Broken(f"a command did not end within {PATIENCE_S:.0f} s: {self._last_line()}") from None
+            raise Broken(
+                f"a command did not end within {self.patience_s:.0f} s: {self._last_line()}"
+            ) from None
         if code is not None and found != code:
-            raise Broken(f"a command ended with {found}, not {code}: {self._last_line()}")
+            raise failed(f"a command ended with {found}, not {code}: {self._last_line()}")
         return found
 
     def _last_line(self) -> str:
@@ -161,13 +170,13 @@ class Rig:
             Missed: it does not come, or ``process`` comes to its end before.
             Broken: ``process`` fails before.
         """
-        deadline_s = time.monotonic() + PATIENCE_S
+        deadline_s = time.monotonic() + self.patience_s
         while not condition():
             if process is not None and process.poll() is not None:
-                kind = Broken if process.returncode else Missed
-                raise kind(f"a process ended with {process.returncode} before {what}: {self._last_line()}")
+                how = f"a process ended with {process.returncode} before {what}: {self._last_line()}"
+                raise failed(how) if process.returncode else Missed(how)
             if time.monotonic() > deadline_s:
-                raise Missed(f"waited {PATIENCE_S:.0f} s for {what}")
+                raise Missed(f"waited {self.patience_s:.0f} s for {what}")
             time.sleep(POLL_S)
 
     def until_facts(self, process: subprocess.Popen, count: int, *kinds: str, **data: object) -> None:
@@ -253,7 +262,11 @@ def kill_elsewhere(address: str, node: str, pid: int) -> None:
     if not found:
         raise UserError("the cluster has no such node", key="node", value=node)
     there = NodeAffinitySchedulingStrategy(found[0], soft=False)
-    ray.get(ray.remote(os.kill).options(num_cpus=0, scheduling_strategy=there).remote(pid, signal.SIGKILL))
+
+    def kill() -> None:
+        os.kill(pid, signal.SIGKILL)
+
+    ray.get(ray.remote(kill).options(num_cpus=0, scheduling_strategy=there).remote())
 
 
 if __name__ == "__main__":

@@ -34,6 +34,12 @@ def drill(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random moments.")] = 0,
+    patience: Annotated[
+        float,
+        typer.Option(
+            min=1, help="Seconds that anything may take that is waited for; more on a busy machine."
+        ),
+    ] = 300,
     as_json: Json = False,
 ) -> None:
     """Disturb small sweeps in every way known to us, and show what held.
@@ -54,7 +60,7 @@ def drill(
         _list(faults, as_json)
         return
     verdicts = []
-    for verdict in bring_about(faults, _checked(folder) or default_folder(), address, _say, seed):
+    for verdict in bring_about(faults, _checked(folder) or default_folder(), address, _say, seed, patience):
         verdicts.append(verdict)
         _say(f"{verdict.name}: {verdict.verdict}")
     if as_json:

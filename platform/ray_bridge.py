@@ -54,8 +54,9 @@ def _survive_memory_kills() -> None:
                 )
             super()._actor_task_failed(tracked_actor_task, exception)
 
-    if vars(tune_controller).get("RayActorManager") is actor_manager.RayActorManager:
-        vars(tune_controller)["RayActorManager"] = ActorManager
+    names = tune_controller.__dict__
+    if names.get("RayActorManager") is actor_manager.RayActorManager:
+        names["RayActorManager"] = ActorManager
 
 
 class _Unpickled:

@@ -20,6 +20,7 @@ from flowsweep.platform.ray_bridge import TrialQueue
 from flowsweep.platform.rerun import rerun
 from flowsweep.platform.results import leaderboard, read_sweep
 from flowsweep.platform.retrying import Chosen
+from flowsweep.platform.scheduling import evaluations_without_gain
 from flowsweep.platform.spec import load_spec
 from flowsweep.platform.taking_up import Going
 from flowsweep.trainables.failures import Failure
@@ -262,6 +263,28 @@ def test_trials_under_way_leave_with_their_state_when_the_budget_says_so(sweep, 
     assert swept.endings() == {"t0000": "finished", "t0001": "finished"}
     assert steps_scored(swept, "t0000") == [10, 20, 30, 40]
     assert swept.facts("continued")[0].trial == "t0000"
+
+
+@pytest.mark.parametrize("rule", ["none", "asha"])
+def test_patience_ends_a_trial_that_gains_too_little_whatever_the_other_rule_says(sweep, rule):
+    swept = sweep(
+        search={"trials": 2},
+        stop={"rule": rule, "min_steps": 10, "reduction": 2, "patience": 2, "min_delta": 100.0},
+    )
+    swept.run()
+    assert swept.endings() == {"t0000": "pruned", "t0001": "pruned"}
+    decided = next(f for f in swept.facts("decision") if f.trial == "t0000")
+    assert decided.data["rule"] == "patience"
+    assert "none of the last 2 evaluations was better by more than 100" in decided.data["reason"]
+    assert steps_scored(swept, "t0000") == [10, 20, 30]
+    assert {row.rank for row in leaderboard(read_sweep(swept.paths))} == {None}
+    assert {trial.state.name for trial in swept.study().trials} == {"PRUNED"}
+
+
+def test_the_best_so_far_counts_and_not_the_last():
+    assert evaluations_without_gain([1.0, 3.0, 2.0, 2.5], 0.0, True) == 2
+    assert evaluations_without_gain([3.0, 1.0, 2.0, 0.5], 0.0, False) == 0
+    assert evaluations_without_gain([1.0, 1.05, 1.09], 0.1, True) == 2
 
 
 def test_a_trial_over_its_own_budget_is_stopped_early_and_never_ranked(sweep, monkeypatch):

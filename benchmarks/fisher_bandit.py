@@ -252,7 +252,7 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
     return number
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def seed_list(text: str) -> tuple[int, ...]:
     return tuple(int(seed) for seed in text.split(","))
 
 
@@ -263,7 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="one seed, two times, short training: seconds")
     parser.add_argument("--steps", type=_positive(int), default=6000, help="updates of every flow")
-    parser.add_argument("--seeds", type=_seeds, default=(0, 1, 2), help="one flow each")
+    parser.add_argument("--seeds", type=seed_list, default=(0, 1, 2), help="one flow each")
     parser.add_argument("--kl", type=_positive(float), default=0.1, help="nats that every displacement costs")
     parser.add_argument("--normalization", choices=("per_state_trace", "none"), default="per_state_trace")
     parser.add_argument("--out", type=Path, help=f"the figure; {FIGURE} unless --quick")

@@ -10,7 +10,7 @@ from . import report_figures as figures
 from .report_findings import not_at_work, speed
 from .report_front import noted, trade_off
 from .report_page import Column, Labelled, Page, Row, Section, Table
-from .report_text import NOTHING, counted, duration, moment, number, span
+from .report_text import NOTHING, counted, duration, listing, moment, number, span, times
 from .results import LeaderboardRow, Savings, SweepRecord, best, first_against, leaderboard, savings
 from .yaml_file import dump_yaml
 
@@ -76,7 +76,7 @@ def facts(record: SweepRecord) -> list[Labelled]:
         ("Dataset", spec["dataset"]),
         ("Fingerprint", data.get("fingerprint", "")),
         ("Objective", f"{record.metric}, {goal}"),
-        ("Seeds", f"tune {_list(seeds.get('tune', ()))}; test {_list(seeds.get('test', ()))}"),
+        ("Seeds", f"tune {listing(seeds.get('tune', ()))}; test {listing(seeds.get('test', ()))}"),
         ("When", f"{moment(begun)} to {moment(ended)}" + _interruptions(len(record.sessions))),
         ("Where", f"{started.get('host', NOTHING)}, {started.get('device', NOTHING)}"),
         (
@@ -97,7 +97,7 @@ def cards(record: SweepRecord, spent: Savings) -> list[Labelled]:
         Labelled(figures.metric_name(record), number(first.score.mean) if first else NOTHING),
         Labelled(f"of {counted(len(search), 'trial')} ran to the end", str(ended)),
         Labelled("core time spent", duration(spent.computed_cpu_s)),
-        Labelled("cheaper through sharing and stopping", _times(spent.factor)),
+        Labelled("cheaper through sharing and stopping", times(spent.factor)),
         Labelled("evaluation episodes", number(spent.episodes_spent)),
     ]
 
@@ -117,7 +117,7 @@ def confirmation(record: SweepRecord, rows: list[LeaderboardRow]) -> Section | N
                 row.status,
                 number(row.score.mean),
                 span(row.score.low, row.score.high),
-                _list(map(number, row.per_seed)),
+                listing(map(number, row.per_seed)),
                 number(row.search_value),
                 row.score.method,
             ],
@@ -156,7 +156,7 @@ def ranking(record: SweepRecord, rows: list[LeaderboardRow]) -> Section:
     seeds = spec.get("seeds", {}).get("tune", ())
     methods = Counter(row.score.method for row in rows).most_common(1)
     how = f"; intervals: {methods[0][0]}" if methods else ""
-    caption = f"{record.metric} at the last evaluation on tuning seeds {_list(seeds)}{how}. Trials that did not run to their end are not ranked."
+    caption = f"{record.metric} at the last evaluation on tuning seeds {listing(seeds)}{how}. Trials that did not run to their end are not ranked."
     return Section("Search", [], [], [Table(heads, body, caption)] if body else [])
 
 
@@ -287,16 +287,8 @@ def _leads(row: LeaderboardRow | None) -> bool:
     return row is not None and row.rank == 1
 
 
-def _times(factor: float) -> str:
-    return f"{factor:.2g}×" if math.isfinite(factor) else NOTHING
-
-
 def _words(name: str | None) -> str:
     return name.replace("_", " ") if name else NOTHING
-
-
-def _list(values) -> str:
-    return ", ".join(map(str, values)) or NOTHING
 
 
 def _interruptions(sessions: int) -> str:

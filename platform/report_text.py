@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,16 @@ def number(value: Any) -> str:
 def span(low: float, high: float) -> str:
     """An interval; a dash where it has no width."""
     return f"{number(low)} to {number(high)}" if math.isfinite(low) and math.isfinite(high) else NOTHING
+
+
+def times(factor: float) -> str:
+    """`3.2×`; a dash where it is not known."""
+    return f"{factor:.2g}×" if math.isfinite(factor) else NOTHING
+
+
+def listing(values: Iterable[Any]) -> str:
+    """`1, 2, 3`; a dash where there is none."""
+    return ", ".join(map(str, values)) or NOTHING
 
 
 def duration(seconds: float) -> str:

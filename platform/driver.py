@@ -17,6 +17,7 @@ from .budget import Meter
 from .checkpoint_budget import within_budget
 from .conclude import conclude
 from .desk import Desk
+from .errors import behind
 from .journal import Fact, Journal, read
 from .paths import Home, SweepPaths
 from .phases import confirmations, search_requests
@@ -167,7 +168,12 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: 
             verbose=0,
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except Exception as error:  # Tune wraps what the desk raises: a record that cannot be written, for one
+        if mistake := behind(error):
+            raise mistake from None
+        raise
     shutil.rmtree(paths.ray, ignore_errors=True)  # Tune's own notes; nothing here reads them
 
 

@@ -30,12 +30,16 @@ class Stopping:
 
     def __init__(self, paths: SweepPaths, watch: Callable[[Fact], None]):
         self._paths, self._watch = paths, watch
-        self._asked = False
+        self._asked = self._told = False
         self.hurried = False
         """Whether there are only seconds left."""
 
     def is_set(self) -> bool:
         """Whether trials are to leave and nothing new is to start."""
+        if self._asked and not self._told:
+            # Not from the handler: it may have interrupted a print, which would then come out twice.
+            self._told = True
+            self._watch(Fact(-1, time.time(), "stopping", data={"hurried": self.hurried}))
         return self._asked
 
     def ask(self) -> None:
@@ -69,4 +73,3 @@ class Stopping:
         if self.hurried:
             signal.setitimer(signal.ITIMER_REAL, HURRY_S)
         self.ask()
-        self._watch(Fact(-1, time.time(), "stopping", data={"hurried": self.hurried}))

@@ -60,15 +60,17 @@ def account(paths: SweepPaths) -> Account:
     Raises:
         UserError: it is damaged.
     """
-    found, through = Account(), {}
+    found, through, phases = Account(), {}, {}
     for fact in read(paths.journal):
         name, data = str(fact.trial), fact.data
         if fact.kind == "trial_proposed":
             found.names[name] = f"{data['phase']} {dumps(dict(sorted(data['params'].items())))}"
-            through[name] = data["through"]
+            through[name], phases[name] = data["through"], data["phase"]
             found.own[name], found.shared[name] = defaultdict(list), defaultdict(list)
         elif fact.kind in MEASURED:
-            points = found.own if data["stage"] == through[name] else found.shared
+            # A baseline is scored by itself; what it trains for that is a stage that others need too.
+            alone = data["stage"] == through[name] and (fact.kind, phases[name]) != ("progress", "baseline")
+            points = found.own if alone else found.shared
             for point, value in _points(fact):
                 points[name][point].append(value)
         elif fact.kind == "trial_ended" and data["status"] not in OPEN:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -170,7 +171,10 @@ def plain_tune(options: argparse.Namespace) -> float:
     from ray.tune.search.optuna import OptunaSearch
 
     ray.init(
-        include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=256 * 2**20
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=256 * 2**20,
     )
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as storage:

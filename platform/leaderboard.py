@@ -99,9 +99,7 @@ def _by_goals(goals: Goals, group: list[LeaderboardRow]) -> list[LeaderboardRow]
     ends = {
         row.trial: Scored(values, row.excess)
         for row in group
-        if row.status == "finished"
-        and not row.repeats
-        and (values := goals.values(row.metrics)) is not None
+        if row.status == "finished" and not row.repeats and (values := goals.values(row.metrics)) is not None
     }
     order = ranked_trials(goals, ends)
     members = set(front(goals, ends)) if len(goals.objectives) > 1 else set()

@@ -25,6 +25,7 @@ from .spec import Resources
 from .stages import StageStore
 from .store_base import Stages
 from .stores import open_store
+from .workers import trials_beside_workers
 
 RULE = (
     "reproduced: every recorded training and evaluation value came out equal to the last bit. "

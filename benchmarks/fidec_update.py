@@ -1,7 +1,7 @@
 """CPU-seconds per update of FiDec's learners: pretrain, refine over pools, refine with fresh samples, joint.
 
     python benchmarks/fidec_update.py [--json] [--hidden 256,256 --hidden 512,512,512,512] [--samples 4,8]
-                                      [--acceleration eager,compile]
+                                      [--acceleration eager,compile] [--without-onednn]
 
 The ratios are taken within one run, rounds interleaved, one torch thread, minimum over rounds; only they carry
 over to another machine. "joint" trains flow, critics and residual together as published (system fidec-joint);
@@ -161,10 +161,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--round-s", type=float, default=1.0, help="CPU-seconds per round and learner")
     parser.add_argument("--acceleration", default="eager", choices=["eager", "eager,compile"])
+    parser.add_argument(
+        "--without-onednn", action="store_true", help="leave matrix products to PyTorch's choice"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     arguments.compile = "compile" in arguments.acceleration
     torch.set_num_threads(1)
+    torch.backends.mkldnn.set_flags(not arguments.without_onednn)
     dataset, rows = synthetic(), []
     for text in arguments.hidden or ["256,256", "512,512,512,512"]:
         rows += measured(tuple(int(width) for width in text.split(",")), dataset, arguments)

@@ -86,7 +86,8 @@ class StudySearch:
         self._size = configurations(space)
         self._repeated = 0
         self._tried: dict[str, str] = {}
-        self._elsewhere = {same_configuration(frozen.params) for frozen in self._trials()[: self._taken_in]}
+        elsewhere = self._trials()[: self._taken_in]
+        self._elsewhere = {same_configuration(frozen.params) for frozen in elsewhere if frozen.params}
         for frozen in self._trials():
             self._remember(frozen)
         self._mirror.flush()
@@ -197,6 +198,8 @@ class StudySearch:
         for constraint, beyond in (excess or {}).items():
             if constraint not in unknown:
                 trial.set_constraint(constraint, beyond)
+        if self._context and trial.user_attrs.get("context") != self._context:
+            trial.set_user_attr("context", self._context)  # it was taken further than when it was proposed
         if unknown and status == "finished":
             value, reason = None, f"not known whether {', '.join(unknown)} is kept"
         self._close(trial, status, reason, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -102,10 +101,6 @@ def _curves_wanted(facts: Sequence[Fact]) -> dict[str, dict[int, float]]:
         elif fact.kind == "stage_reused":
             key = f"{data['stage']}/saved_cpu_s" + (f".seed_{data['seed']}" if several else "")
             wanted[key][0] = float(data["saved_cpu_s"])
-        elif (
-            fact.kind == "trial_ended"
-            and isinstance(data["value"], int | float)
-            and math.isfinite(data["value"])
-        ):
-            wanted["value"][0] = float(data["value"])
+        elif fact.kind == "trial_ended" and data["status"] not in OPEN and isinstance(data["value"], float):
+            wanted["value"][0] = data["value"]
     return wanted

@@ -28,6 +28,8 @@ RUN_STATUS = {
     "out_of_memory": "FAILED",
     "failed": "FAILED",
 }
+LEFT = frozenset({"cancelled", "preempted"})
+"""Endings of trials that a resume takes up again."""
 
 Steps = dict[str, dict[str, int]]
 """Run to series (``progress/refine``) to the last step sent."""
@@ -254,7 +256,8 @@ def _trial_ended(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str
     update = run(trial_run(fact.trial or ""))
     _end(fact, update)
     update.tags |= as_tags({"flowsweep.failure": class_of(fact.data)})
-    if isinstance(fact.data.get("value"), int | float):
+    # A trial that only left goes on later, and its value is the one it ends with then.
+    if isinstance(fact.data.get("value"), int | float) and fact.data["status"] not in LEFT:
         update.metrics.append(("value", float(fact.data["value"]), unix_ms(fact), 0))
 
 

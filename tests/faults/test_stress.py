@@ -55,10 +55,10 @@ def test_a_sweep_interrupted_all_the_time_trains_at_most_half_as_long_again(tmp_
             reached = reports(rig)
             process = rig.resume()
         assert process.returncode == 0, rig.said()
+        ratio = ledger.stat().st_size / calm_updates
+        print(f"{interruptions} interruptions, {ratio:.3f} times the updates")
         assert_nothing_lost(rig, calm)
     assert interruptions >= 6
-    ratio = ledger.stat().st_size / calm_updates
-    print(f"{interruptions} interruptions, {ratio:.3f} times the updates")
     assert ratio <= 1.5
 
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from flowsweep.platform.driver import _claim_name
 from flowsweep.platform.errors import Refused
 from flowsweep.platform.journal import Journal
 from flowsweep.platform.paths import Home
+from flowsweep.platform.plan import make_plan
+from flowsweep.platform.provenance import provenance
+from flowsweep.platform.spec import SweepSpec
+from flowsweep.platform.taking_up import Going, check_going
+from flowsweep.trainables.config import parse
 
 
-def test_a_driver_that_died_before_the_first_fact_has_not_taken_the_name(tmp_path):
-    paths = Home(tmp_path).sweep("early")
+def test_a_driver_that_died_before_the_first_fact_has_not_taken_the_name(toy_system, tmp_path):
+    home = Home(tmp_path)
+    spec = {"name": "early", "system": "toy", "dataset": "toy/points", "objective": {"metric": "tune/return"}}
+    plan, paths = make_plan(parse(SweepSpec, spec), home), home.sweep("early")
+    with Journal(paths.journal):
+        pass
+    check_going(plan, paths, Going())
     with Journal(paths.journal) as journal:
-        _claim_name(paths, resume=False)
-        journal.append("sweep_started", name="early")
+        journal.append("sweep_started", **provenance(plan))
     with pytest.raises(Refused, match="a sweep of this name exists"):
-        _claim_name(paths, resume=False)
-    _claim_name(paths, resume=True)
+        check_going(plan, paths, Going())
+    check_going(plan, paths, Going(resume=True))

@@ -394,7 +394,10 @@ def test_every_way_to_end_keeps_its_own_word_beside_mlflows(status, expected):
     fact = Fact(0, 1.0, "trial_ended", "t0", {"status": status, "reason": "because", "value": None})
     update = translate([fact], {}, {}, [])[trial_run("t0")]
     assert (update.status, update.end_ms) == (expected, 1000)
-    assert update.tags == {"flowsweep.status": status, "flowsweep.reason": "because"}
+    # Records from before failures had classes are read by their status.
+    failures = {"diverged": "diverged", "out_of_memory": "out_of_memory", "failed": "code_error"}
+    failure = {"flowsweep.failure": failures[status]} if status in failures else {}
+    assert update.tags == {"flowsweep.status": status, "flowsweep.reason": "because", **failure}
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,7 @@ def _print_paces(record: SweepRecord) -> None:
 
     said = [
         f"{stage} {1000 * speed.cpu_s_per_update:.3g} CPU-ms"
-        + (f" ({speed.updates_per_s:,.3g} per second)" if speed.updates_per_s else "")
+        + (f" ({speed.updates_per_s:,.0f} per second)" if speed.updates_per_s else "")
         for stage, speed in paces(record).items()
         if speed.cpu_s_per_update is not None
     ]

@@ -267,12 +267,16 @@ def _print_paces(record: SweepRecord) -> None:
 
     said = [
         f"{stage} {1000 * speed.cpu_s_per_update:.3g} CPU-ms"
-        + (f" ({speed.updates_per_s:,.0f} per second)" if speed.updates_per_s else "")
+        + (f" ({_plain(speed.updates_per_s)} per second)" if speed.updates_per_s else "")
         for stage, speed in paces(record).items()
         if speed.cpu_s_per_update is not None
     ]
     if said:
         console.print(f"One update of one seed took: {', '.join(said)}.", markup=False)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _record(paths: SweepPaths) -> SweepRecord:

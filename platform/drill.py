@@ -172,6 +172,10 @@ def perform(
             except Missed as reason:
                 why = str(reason)
                 continue
+            except Exception as error:  # a record that cannot even be looked at has not held
+                lines = str(error).strip().splitlines() or [""]
+                wrong = [f"{type(error).__name__}: {lines[0]}"]
+                return _verdict(fault, "not held", wrong, began_s, rig.killed), None
             found = None if wrong else account(rig.paths)
             verdict = _verdict(fault, "not held" if wrong else "held", wrong, began_s, rig.killed)
             return verdict, found

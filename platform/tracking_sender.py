@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -203,7 +204,18 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
     database.parent.mkdir(parents=True, exist_ok=True)
     with open(database.with_name(database.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists() or not database.stat().st_size:
+            _make(database)
         yield
+
+
+def _make(database: Path) -> None:
+    """Have MLflow make its tables aside: killed on the way, it leaves a file that no MLflow can use again."""
+    from mlflow import MlflowClient
+
+    aside = database.with_name(f".{database.name}.{uuid.uuid4().hex}.aside")
+    MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+    os.replace(aside, database)
 
 
 def _experiment(client: MlflowClient, target: Target) -> str:

@@ -25,12 +25,12 @@ from typing import Any
 
 import yaml
 from flowsweep.platform.cli.shared import numbers
-from flowsweep.platform.intervals import Comparison, compare
 from flowsweep.platform.paths import Home, SweepPaths
-from flowsweep.platform.plan import make_plan
-from flowsweep.platform.records import SweepRecord, TrialRecord, read_sweep
-from flowsweep.platform.results import LeaderboardRow, leaderboard, savings
-from flowsweep.platform.spec import SweepSpec
+from flowsweep.platform.record.records import SweepRecord, TrialRecord, read_sweep
+from flowsweep.platform.record.results import LeaderboardRow, leaderboard, savings
+from flowsweep.platform.report.intervals import Comparison, compare
+from flowsweep.platform.sweep.plan import make_plan
+from flowsweep.platform.sweep.spec import SweepSpec
 from flowsweep.search_spaces.parameters import named_space
 from flowsweep.trainables.base import load_system
 from flowsweep.trainables.config import parse

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from fidec_refinement import EVALUATION_SEED, configurations
-from flowsweep.platform.intervals import student_t
+from flowsweep.platform.report.intervals import student_t
 from flowsweep.trainables.artifacts import TENSORS, write_snapshot
 from flowsweep.trainables.base import Lane, Snapshot, StageConfig
 from flowsweep.trainables.data.dataset import FlatDataset

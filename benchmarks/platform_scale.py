@@ -27,9 +27,9 @@ from pathlib import Path
 
 import psutil
 import yaml
-from flowsweep.platform.journal import Fact, read
 from flowsweep.platform.paths import Home, SweepPaths
-from flowsweep.platform.tracking import catch_up
+from flowsweep.platform.record.journal import Fact, read
+from flowsweep.platform.tracking.tracker import catch_up
 from flowsweep.trainables.lossless_json import dumps
 
 TOY = Path(__file__).parent.parent / "tests" / "support" / "toy"

@@ -11,10 +11,9 @@ import argparse
 from pathlib import Path
 
 import matplotlib
-from flowsweep.platform import plots
-from flowsweep.platform import report_figures as figures
 from flowsweep.platform.paths import Home
-from flowsweep.platform.results import SweepRecord, best, leaderboard, read_sweep
+from flowsweep.platform.record.results import SweepRecord, best, leaderboard, read_sweep
+from flowsweep.platform.report import figures, plots
 from matplotlib.figure import Figure
 
 OUT = Path(__file__).parent.parent / "docs" / "figures" / "quickstart.png"

@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flowsweep.platform.journal import Journal, read
 from flowsweep.platform.paths import SweepPaths
-from flowsweep.platform.results import read_sweep, write_tables
-from flowsweep.platform.tracking import catch_up
+from flowsweep.platform.record.journal import Journal, read
+from flowsweep.platform.record.results import read_sweep, write_tables
+from flowsweep.platform.tracking.tracker import catch_up
 
 METRICS = (
     "critic_loss",

@@ -24,10 +24,10 @@ from datetime import datetime
 from pathlib import Path
 
 import optuna
-from flowsweep.platform.search import StudySearch
-from flowsweep.platform.search_distributions import distribution, suggest
-from flowsweep.platform.search_samplers import SAMPLERS, make_sampler
-from flowsweep.platform.search_spec import Search
+from flowsweep.platform.search.bridge import StudySearch
+from flowsweep.platform.search.distributions import distribution, suggest
+from flowsweep.platform.search.samplers import SAMPLERS, make_sampler
+from flowsweep.platform.sweep.search_spec import Search
 from flowsweep.search_spaces.parameters import Choice, Integer, Real
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models

@@ -13,25 +13,25 @@ from functools import partial
 from typing import Any
 
 from ..trainables.artifacts import write_text
-from .budget import Meter
-from .checkpoint_budget import within_budget
-from .conclude import conclude
-from .desk import Desk
 from .errors import behind
-from .journal import Fact, Journal, read
+from .going_on.provenance import provenance
+from .going_on.taking_up import Going, check_going, take_up
 from .paths import Home, SweepPaths
-from .phases import confirmations, search_requests
-from .plan import Plan, concurrent_trials
-from .provenance import provenance
-from .ray_bridge import Marshal, TrialQueue, configure_tune
-from .search_start import open_search
-from .stopping import Stopping
-from .store_base import Stages
-from .stores import open_store
-from .taking_up import Going, check_going, take_up
-from .tracking import Tracker
-from .workers import nodes
-from .yaml_file import dump_yaml
+from .record.journal import Fact, Journal, read
+from .running.budget import Meter
+from .running.checkpoint_budget import within_budget
+from .running.conclude import conclude
+from .running.desk import Desk
+from .running.phases import confirmations, search_requests
+from .running.ray_bridge import Marshal, TrialQueue, configure_tune
+from .running.stopping import Stopping
+from .search.start import open_search
+from .store.base import Stages
+from .store.opening import open_store
+from .sweep.plan import Plan, concurrent_trials
+from .sweep.workers import nodes
+from .sweep.yaml_file import dump_yaml
+from .tracking.tracker import Tracker
 
 DRAIN_S, HURRIED_DRAIN_S = 60.0, 1.0
 """How long the end of a sweep waits for the tracker; what is left then goes with `flowsweep sync`."""

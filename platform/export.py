@@ -17,10 +17,10 @@ from ..trainables.exported import ABOUT, FORMAT, policy_folder
 from .errors import Refused, UserError, nearest
 from .export_readme import readme
 from .paths import Home, SweepPaths
-from .results import SweepRecord, TrialRecord, best, read_sweep, tables
-from .store_base import size_of
-from .stores import open_store
-from .yaml_file import dump_yaml
+from .record.results import SweepRecord, TrialRecord, best, read_sweep, tables
+from .store.base import size_of
+from .store.opening import open_store
+from .sweep.yaml_file import dump_yaml
 
 RULE = (
     "the last evaluation counts, and these are the policies it scored; not those of the best one on the way"

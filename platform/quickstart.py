@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ..trainables.data.makers import ensure_dataset
 from .paths import Home
-from .plan import Plan, make_plan
-from .spec import load_spec
+from .sweep.plan import Plan, make_plan
+from .sweep.spec import load_spec
 
 SWEEP = "quickstart"
 

@@ -14,18 +14,18 @@ from ..trainables.config import parse
 from ..trainables.events import Event
 from ..trainables.request import TrialRequest, Workers
 from ..trainables.walk import Walk
-from .courses import courses
 from .errors import UserError, nearest
-from .intervals import episode_values
-from .journal import Fact, read
+from .going_on.courses import courses
+from .going_on.provenance import changed_since
 from .paths import Home, SweepPaths
-from .provenance import changed_since
-from .results import best, read_sweep
-from .spec import Resources
-from .stages import StageStore
-from .store_base import Stages
-from .stores import open_store
-from .workers import trials_beside_workers
+from .record.journal import Fact, read
+from .record.results import best, read_sweep
+from .report.intervals import episode_values
+from .store.base import Stages
+from .store.opening import open_store
+from .store.stages import StageStore
+from .sweep.spec import Resources
+from .sweep.workers import trials_beside_workers
 
 RULE = (
     "reproduced: every recorded training and evaluation value came out equal to the last bit. "

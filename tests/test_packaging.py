@@ -120,7 +120,7 @@ def test_what_goes_to_a_cluster_is_what_the_wheel_holds(wheel, tmp_path):
 
 def test_the_installed_package_works_from_anywhere(installed, tmp_path):
     code = (
-        "import flowsweep, flowsweep.platform.spec as spec, platform;"
+        "import flowsweep, flowsweep.platform.sweep.spec as spec, platform;"
         "from flowsweep.trainables.base import load_system;"
         "print(flowsweep.__file__, platform.system(), *spec.shipped_sweeps());"
         f"[load_system(name) for name in {list(PROJECT['project']['entry-points']['flowsweep.systems'])}]"

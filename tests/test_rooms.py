@@ -208,7 +208,9 @@ def _body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-@pytest.mark.parametrize("module", ["platform.spec", "platform.plan", "platform.cli", "trainables.base"])
+@pytest.mark.parametrize(
+    "module", ["platform.sweep.spec", "platform.sweep.plan", "platform.cli", "trainables.base"]
+)
 def test_reading_and_planning_a_sweep_loads_no_torch(module):
     code = f"import sys, flowsweep.{module}; print('torch' in sys.modules, 'ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=False)

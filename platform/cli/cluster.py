@@ -150,8 +150,8 @@ def _endpoint(address: str | None, allow_insecure: bool) -> Endpoint:
 def _order(sweep: str, name: str | None, assignments: Sequence[str], resume: bool) -> Order:
     """Check the sweep here, so that a mistake in it never reaches the cluster; data and cores are checked there."""
     from ...cluster.submit import SWEEP_FILE, Order
-    from ..resolve import resolve
-    from ..spec import load_spec, sweep_file
+    from ..sweep.resolve import resolve
+    from ..sweep.spec import load_spec, sweep_file
 
     overrides = settings(list(assignments)) | ({} if name is None else {"name": name})
     spec = resolve(load_spec(sweep, overrides)).spec

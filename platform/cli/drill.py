@@ -52,8 +52,8 @@ def drill(
 
     Example: `flowsweep drill --only driver-killed --only disk-full`
     """
-    from ..drill import chosen, default_folder
-    from ..drill import drill as bring_about
+    from ..drill.drill import chosen, default_folder
+    from ..drill.drill import drill as bring_about
 
     faults = chosen(only or ())
     if list_:

@@ -13,7 +13,7 @@ from .shared import Json, SweepName, console, print_json, settings
 from .sweeps import Address, Quiet, Set, carry_out
 
 if TYPE_CHECKING:
-    from ..retrying import Chosen
+    from ..going_on.retrying import Chosen
 
 app = typer.Typer()
 
@@ -53,7 +53,7 @@ def extend(
     `flowsweep extend quickstart --set stages.refine.steps=8000` ·
     `flowsweep extend quickstart --trials 24 --set space.refine.kl_radius.high=0.1`
     """
-    from ..extension import checked_extension
+    from ..going_on.extension import checked_extension
 
     changes = settings(set_ or []) | ({"search.trials": str(trials)} if trials is not None else {})
     checked_extension(changes, Home.default().sweep(name))
@@ -89,8 +89,8 @@ def retry(
 
     Example: `flowsweep retry quickstart --failed --class out_of_memory,preempted`
     """
-    from ..journal import read
-    from ..retrying import Chosen, failed_trials
+    from ..going_on.retrying import Chosen, failed_trials
+    from ..record.journal import read
     from .records import recorded
 
     if not (failed or classes or trial):
@@ -118,9 +118,9 @@ def carry_on(
     retry: Chosen | None = None,
 ) -> None:
     """Run a recorded sweep again from where it is, with some settings changed."""
-    from ..plan import make_plan
-    from ..spec import load_spec
-    from ..taking_up import Going
+    from ..going_on.taking_up import Going
+    from ..sweep.plan import make_plan
+    from ..sweep.spec import load_spec
 
     paths = Home.default().sweep(name)
     if not paths.spec.exists():

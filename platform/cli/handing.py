@@ -56,7 +56,7 @@ def delete(
 
     Example: `flowsweep delete quickstart --yes`
     """
-    from ..deletion import delete_sweep, plan_deletion
+    from ..record.deletion import delete_sweep, plan_deletion
 
     home, paths = Home.default(), recorded(name)
     plan = plan_deletion(paths, home)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..incidents import incidents, summed
-from ..journal import read
 from ..paths import SweepPaths
+from ..record.incidents import incidents, summed
+from ..record.journal import read
 from .shared import console
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .shared import console, grid, numbers
 
 if TYPE_CHECKING:
-    from ..results import LeaderboardRow, SweepRecord
+    from ..record.results import LeaderboardRow, SweepRecord
 
 
 def print_rows(title: str, record: SweepRecord, rows: list[LeaderboardRow]) -> None:

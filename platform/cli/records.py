@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
-from ..journal import read
 from ..paths import Home, SweepPaths
+from ..record.journal import read
 from .incidents import tell_incidents
 from .leaderboards import best_json, goals_json, print_best, print_goals, print_rows, score_text
 from .shared import Json, SweepName, console, grid, numbers, print_json
 
 if TYPE_CHECKING:
-    from ..results import LeaderboardRow, SweepRecord, TrialRecord
+    from ..record.results import LeaderboardRow, SweepRecord, TrialRecord
 
 app = typer.Typer()
 
@@ -24,7 +24,7 @@ app = typer.Typer()
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List every recorded sweep, newest first."""
-    from ..results import list_sweeps
+    from ..record.results import list_sweeps
 
     sweeps = list_sweeps(Home.default())
     if as_json:
@@ -45,9 +45,9 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def show(name: SweepName, as_json: Json = False) -> None:
     """Show a sweep's leaderboard, its confirmation on test seeds, and what sharing saved."""
-    from ..findings import findings
-    from ..incidents import incidents
-    from ..results import leaderboard, savings
+    from ..record.findings import findings
+    from ..record.incidents import incidents
+    from ..record.results import leaderboard, savings
 
     paths = recorded(name)
     if as_json:
@@ -74,9 +74,9 @@ def show(name: SweepName, as_json: Json = False) -> None:
 def best(name: SweepName, as_json: Json = False) -> None:
     """Show the best trial: its parameters, its score with an interval, and its full configuration."""
     from ..export import RULE, best_checkpoint
-    from ..results import best as best_row
-    from ..results import front_rows
-    from ..yaml_file import dump_yaml
+    from ..record.results import best as best_row
+    from ..record.results import front_rows
+    from ..sweep.yaml_file import dump_yaml
 
     record = _record(recorded(name))
     members = front_rows(record)
@@ -102,7 +102,8 @@ def best(name: SweepName, as_json: Json = False) -> None:
     else:
         console.print(f"[bold]{found['trial']}[/bold]  {numbers(row.params)}")
         console.print(
-            f"  {record.metric} {score_text(row)}  on seeds {list(row.seeds)}  ({row.score.method})", markup=False
+            f"  {record.metric} {score_text(row)}  on seeds {list(row.seeds)}  ({row.score.method})",
+            markup=False,
         )
         print_best(record, row, members)
         console.print(dump_yaml({"stages": found["configs"]}), markup=False)
@@ -117,7 +118,7 @@ def best(name: SweepName, as_json: Json = False) -> None:
 @app.command()
 def report(name: SweepName) -> None:
     """Write the report page of a sweep anew and print its path."""
-    from ..report import write_report
+    from ..report.report import write_report
 
     typer.echo(write_report(recorded(name)))
 
@@ -127,7 +128,7 @@ def sync(
     name: SweepName, uri: Annotated[str | None, typer.Option("--uri", help="Another MLflow.")] = None
 ) -> None:
     """Send everything the tracker has not got yet."""
-    from ..tracking import catch_up
+    from ..tracking.tracker import catch_up
 
     home = Home.default()
     paths = recorded(name)
@@ -148,7 +149,7 @@ def ui(
     """Browse every recorded run in MLflow. Ctrl-C ends it."""
     import subprocess
 
-    from ..tracking_server import check_port, server_command, server_environment
+    from ..tracking.server import check_port, server_command, server_environment
 
     home = Home.default()
     check_port(host, port)
@@ -181,9 +182,9 @@ def recorded(name: str) -> SweepPaths:
 
 def show_sweep(paths: SweepPaths) -> bool:
     """Print a sweep's tables for a person; True when a trial has finished."""
-    from ..live import duration
-    from ..results import best as best_row
-    from ..results import leaderboard, savings
+    from ..record.results import best as best_row
+    from ..record.results import leaderboard, savings
+    from ..running.live import duration
 
     record = _record(paths)
     rows = leaderboard(record)
@@ -224,7 +225,7 @@ def _print_unscored(record: SweepRecord, scored: set[str]) -> None:
 
 
 def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> None:
-    from ..results import first_against
+    from ..record.results import first_against
 
     trials = [row for row in confirmed if row.phase == "confirm" and row.rank]
     for other in (row for row in confirmed if row.phase == "baseline" and row.rank):
@@ -235,7 +236,7 @@ def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> 
 
 
 def _facts_of(trial: TrialRecord) -> dict[str, Any]:
-    from ..pace import pace
+    from ..record.pace import pace
 
     speed = pace(trial, trial.through)
     return {
@@ -251,7 +252,7 @@ def _facts_of(trial: TrialRecord) -> dict[str, Any]:
 
 def _print_findings(record: SweepRecord) -> None:
     """Searched ranges that could not matter, and settings that were not at work."""
-    from ..findings import findings, summarized, trials_text
+    from ..record.findings import findings, summarized, trials_text
 
     found = summarized(findings(record))
     if not found:
@@ -263,7 +264,7 @@ def _print_findings(record: SweepRecord) -> None:
 
 
 def _print_paces(record: SweepRecord) -> None:
-    from ..pace import paces
+    from ..record.pace import paces
 
     said = [
         f"{stage} {1000 * speed.cpu_s_per_update:.3g} CPU-ms"
@@ -280,7 +281,7 @@ def _plain(value: float) -> str:
 
 
 def _record(paths: SweepPaths) -> SweepRecord:
-    from ..results import read_sweep
+    from ..record.results import read_sweep
 
     return read_sweep(paths)
 

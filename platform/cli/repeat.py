@@ -45,9 +45,9 @@ def rerun(
 
     Example: `flowsweep rerun quickstart`
     """
-    from ..live import duration
     from ..rerun import RULE
     from ..rerun import rerun as run_again
+    from ..running.live import duration
 
     def show(event) -> None:
         if as_json:

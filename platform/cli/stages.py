@@ -13,8 +13,8 @@ from ..paths import Home
 from .shared import Json, console, gib, grid, print_json
 
 if TYPE_CHECKING:
-    from ..stage_use import StoredStage
-    from ..store_base import Stages
+    from ..store.base import Stages
+    from ..store.stage_use import StoredStage
 
 app = typer.Typer()
 
@@ -26,7 +26,7 @@ Store = Annotated[
 
 def opened_store(home: Home, asked: str | None) -> Stages:
     """The store a command means, once it has shown that it answers."""
-    from ..stores import check_store, open_store
+    from ..store.opening import check_store, open_store
 
     check_store(home, asked, "--store")
     return open_store(home, asked, "--store")
@@ -38,8 +38,8 @@ def stages(store: Store = None, as_json: Json = False) -> None:
 
     Sorted by what was saved. Example: `flowsweep stages --json`
     """
-    from ..live import duration
-    from ..stage_use import saved_by_removed, stored_stages, sweep_uses
+    from ..running.live import duration
+    from ..store.stage_use import saved_by_removed, stored_stages, sweep_uses
 
     home = Home.default()
     uses = sweep_uses(home)
@@ -68,7 +68,7 @@ def stages(store: Store = None, as_json: Json = False) -> None:
 
 
 def _tell_stages(found: list[StoredStage]) -> None:
-    from ..live import duration
+    from ..running.live import duration
 
     columns = [
         "stage",
@@ -100,7 +100,7 @@ def _stage_json(stage: StoredStage) -> dict:
 
 
 def _stage_cells(stage: StoredStage) -> list[str]:
-    from ..live import duration
+    from ..running.live import duration
 
     users = [f"{name} ({status})" for name, status in (*stage.alive_users, *stage.users)]
     users = list(dict.fromkeys(users))

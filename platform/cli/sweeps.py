@@ -10,7 +10,7 @@ from ..paths import Home
 from .shared import Json, ProgressBar, console, gib, grid, print_json, settings
 
 if TYPE_CHECKING:
-    from ..taking_up import Going
+    from ..going_on.taking_up import Going
 
 app = typer.Typer()
 
@@ -30,8 +30,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing until th
 
 def read_plan(sweep: str, assignments: list[str] | None, name: str | None, address: str | None = None):
     """The plan of a sweep file with command-line changes in place."""
-    from ..plan import make_plan
-    from ..spec import load_spec
+    from ..sweep.plan import make_plan
+    from ..sweep.spec import load_spec
 
     overrides = settings(assignments or [])
     if name is not None:
@@ -151,9 +151,9 @@ def carry_out(
 ) -> None:
     """Run a plan with a live view, then tables, report and what to do next."""
     from ..driver import run_sweep
-    from ..journal import read
-    from ..live import LiveView
-    from ..taking_up import Going
+    from ..going_on.taking_up import Going
+    from ..record.journal import read
+    from ..running.live import LiveView
     from .records import show_sweep
 
     home = Home.default()

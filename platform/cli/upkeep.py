@@ -14,10 +14,10 @@ from .shared import Json, console, gib, grid, print_json
 from .stages import Store, opened_store
 
 if TYPE_CHECKING:
-    from ..collect import Decision, Limits
-    from ..collect_disk import Collected
-    from ..doctor_findings import Finding
-    from ..store_base import Stages
+    from ..doctor.findings import Finding
+    from ..store.base import Stages
+    from ..store.collect import Decision, Limits
+    from ..store.collect_disk import Collected
 
 app = typer.Typer()
 
@@ -47,8 +47,8 @@ def gc(
 
     Example: `flowsweep gc --budget 20GiB --older-than 30d`
     """
-    from ..collect import decide, parse_age, parse_budget
-    from ..collect_disk import limits_for, survey
+    from ..store.collect import decide, parse_age, parse_budget
+    from ..store.collect_disk import limits_for, survey
 
     home = Home.default()
     limits_asked = (
@@ -72,7 +72,7 @@ def gc(
 def _delete(
     decisions: list[Decision], home: Home, limits: Limits, store: Stages, *, quiet: bool
 ) -> list[Collected]:
-    from ..collect_disk import carry_out
+    from ..store.collect_disk import carry_out
 
     def tell(collected: Collected) -> None:
         if collected.problem and not quiet:
@@ -96,7 +96,7 @@ def _tell_decisions(decisions: list[Decision]) -> None:
 
 
 def _tell_total(decisions: list[Decision], limits: Limits, done: list[Collected], *, dry_run: bool) -> None:
-    from ..collect import total_bytes
+    from ..store.collect import total_bytes
 
     kept, going = total_bytes(decisions, "keep"), total_bytes(decisions, "drop")
     if not dry_run:
@@ -116,7 +116,7 @@ def _tell_total(decisions: list[Decision], limits: Limits, done: list[Collected]
 
 
 def _gc_json(decisions: list[Decision], limits: Limits, done: list[Collected], *, dry_run: bool) -> dict:
-    from ..collect import total_bytes
+    from ..store.collect import total_bytes
 
     return {
         "dry_run": dry_run,
@@ -154,7 +154,7 @@ def doctor(
 
     Example: `flowsweep doctor --tracker http://HOST:5000 --address http://HEAD:8265`
     """
-    from ..doctor import checks, examine
+    from ..doctor.checkup import checks, examine
 
     cluster = None if address is None else lambda: _ask_cluster(address, allow_insecure)
     todo = checks(Home.default(), tracker=tracker, ray=not no_ray, cluster=cluster)
@@ -188,8 +188,8 @@ def _tell_finding(finding: Finding) -> None:
 
 def _ask_cluster(address: str, allow_insecure: bool) -> Iterator[Finding]:
     """A dashboard is asked for its version; any other address gets a task."""
-    from ..doctor import check_ray
-    from ..doctor_findings import Finding
+    from ..doctor.checkup import check_ray
+    from ..doctor.findings import Finding
 
     if not address.startswith(("http://", "https://")):
         yield from check_ray(address)

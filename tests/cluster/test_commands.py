@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from flowsweep.platform.cli import main
-from flowsweep.platform.journal import read
+from flowsweep.platform.record.journal import read
 from flowsweep.trainables.data.makers import make_dataset
 
 SWEEP = """\

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from flowsweep.platform.drill import FAULTS, Fault, Verdict, differences, perform
-from flowsweep.platform.drill_checks import Account
-from flowsweep.platform.drill_rig import Rig
+from flowsweep.platform.drill.checks import Account
+from flowsweep.platform.drill.drill import FAULTS, Fault, Verdict, differences, perform
+from flowsweep.platform.drill.rig import Rig
 
 LIMIT_S = 420
 """A hang ends a test. On two quiet cores most take under a minute."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from flowsweep.platform.drill import FAULTS, Fault
-from flowsweep.platform.drill_checks import Account
-from flowsweep.platform.drill_faults import drivers_killed
+from flowsweep.platform.drill.checks import Account
+from flowsweep.platform.drill.drill import FAULTS, Fault
+from flowsweep.platform.drill.faults import drivers_killed
 from flowsweep.trainables.base import Lane, load_system
 
 pytestmark = pytest.mark.faults

@@ -13,8 +13,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from flowsweep.platform.drill_checks import account
-from flowsweep.platform.drill_rig import Rig
+from flowsweep.platform.drill.checks import account
+from flowsweep.platform.drill.rig import Rig
 
 POINTS = [
     {"refine.rate": 0.05 * (n + 1), "refine.goal": 0.3 * n, "refine.nan_at": 0, "refine.crowded_at": 0}

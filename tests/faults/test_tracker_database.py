@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from flowsweep.platform.tracking_sender import _one_at_a_time
+from flowsweep.platform.tracking.sender import _one_at_a_time
 
 pytestmark = pytest.mark.faults
 
-MAKE = "import sys; from flowsweep.platform.tracking_sender import _one_at_a_time as o\nwith o(sys.argv[1]): pass"
+MAKE = "import sys; from flowsweep.platform.tracking.sender import _one_at_a_time as o\nwith o(sys.argv[1]): pass"
 
 
 def test_tables_half_made_are_in_nobodys_way(tmp_path: Path):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from flowsweep.platform.spec import SweepSpec
+from flowsweep.platform.sweep.spec import SweepSpec
 from flowsweep.trainables.config import parse
 
 TOY = Path(__file__).parent.parent / "support" / "toy"
@@ -87,10 +87,10 @@ def walked(toy_sweep, tmp_path: Path):
     decides which stage outputs the trial needs, ``ended`` and ``status`` how trial and sweep end (None: they do not),
     ``through`` its last stage, ``until`` the evaluation after which it is broken off.
     """
-    from flowsweep.platform.journal import Journal
     from flowsweep.platform.paths import Home
-    from flowsweep.platform.resolve import resolve
-    from flowsweep.platform.stages import StageStore
+    from flowsweep.platform.record.journal import Journal
+    from flowsweep.platform.store.stages import StageStore
+    from flowsweep.platform.sweep.resolve import resolve
     from flowsweep.trainables.request import TrialRequest
     from flowsweep.trainables.walk import Walk
 
@@ -108,11 +108,15 @@ def walked(toy_sweep, tmp_path: Path):
         )  # fmt: skip
         with Journal(paths.journal) as journal:
             dataset = {"name": "toy/points", "fingerprint": "abc"}
+            journal.append("sweep_started", name=sweep, spec=spec.model_dump(mode="json"), dataset=dataset)
             journal.append(
-                "sweep_started", name=sweep, spec=spec.model_dump(mode="json"), dataset=dataset
-            )
-            journal.append(
-                "trial_proposed", trial, phase="search", params={}, configs=configs, seeds=[0], through=through
+                "trial_proposed",
+                trial,
+                phase="search",
+                params={},
+                configs=configs,
+                seeds=[0],
+                through=through,
             )
             value = None
             walk = Walk(request, StageStore(home.stages), paths.trials / trial)

@@ -13,9 +13,9 @@ from pathlib import Path
 import optuna
 import pyarrow.parquet as parquet
 import pytest
-from flowsweep.platform.journal import Fact, read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.yaml_file import dump_yaml
+from flowsweep.platform.record.journal import Fact, read
+from flowsweep.platform.sweep.yaml_file import dump_yaml
 
 FLOWSWEEP = [sys.executable, "-m", "flowsweep.platform.cli"]
 

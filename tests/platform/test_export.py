@@ -10,9 +10,9 @@ import pytest
 import yaml
 from flowsweep.platform import cli
 from flowsweep.platform.export import export
-from flowsweep.platform.journal import Journal, read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.stages import StageStore
+from flowsweep.platform.record.journal import Journal, read
+from flowsweep.platform.store.stages import StageStore
 from flowsweep.trainables.errors import UserError
 from flowsweep.trainables.exported import load_learner, load_policy
 
@@ -58,7 +58,9 @@ def test_an_export_scores_what_was_recorded_at_the_last_evaluation(done, run, tm
     metrics = parquet.read_table(tmp_path / "out" / "metrics.parquet").to_pydict()
     assert set(metrics["trial"]) == {"t0"}
     assert len(metrics["value"]) == sum(
-        len(f.data["metrics"]) for f in read(done.sweep("done").journal) if f.kind in ("progress", "evaluated")
+        len(f.data["metrics"])
+        for f in read(done.sweep("done").journal)
+        if f.kind in ("progress", "evaluated")
     )
     assert yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["stages"]["tune"]["steps"] == 40
     readme = (tmp_path / "out" / "README.md").read_text()

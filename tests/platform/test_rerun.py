@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from flowsweep.platform.journal import Fact
+from flowsweep.platform.record.journal import Fact
 from flowsweep.platform.rerun import compare, difference_margin
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from flowsweep.platform.journal import read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.stages import StageStore
-from flowsweep.platform.yaml_file import dump_yaml
+from flowsweep.platform.record.journal import read
+from flowsweep.platform.store.stages import StageStore
+from flowsweep.platform.sweep.yaml_file import dump_yaml
 from flowsweep.trainables.base import Lane, Learner
 from flowsweep.trainables.checkpoints import CheckpointPolicy, Checkpoints
 from flowsweep.trainables.fidec import SYSTEM

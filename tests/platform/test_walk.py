@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from flowsweep.platform.resolve import resolve
-from flowsweep.platform.stages import StageStore
+from flowsweep.platform.store.stages import StageStore
+from flowsweep.platform.sweep.resolve import resolve
 from flowsweep.trainables.artifacts import read_snapshot
 from flowsweep.trainables.errors import Diverged
 from flowsweep.trainables.request import TrialRequest

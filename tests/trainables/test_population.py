@@ -3,7 +3,14 @@ import torch
 from flowsweep.trainables.base import Lane, Snapshot
 from flowsweep.trainables.errors import Diverged, UserError
 from flowsweep.trainables.fidec.config import RefineConfig
-from flowsweep.trainables.population import MetricMeans, lane_values, prefixed, shared_config, stacked, under
+from flowsweep.trainables.population import (
+    MetricMeans,
+    lane_values,
+    prefixed,
+    shared_config,
+    stacked,
+    under,
+)
 
 
 def lane(**changes):

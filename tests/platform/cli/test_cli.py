@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from flowsweep.platform import cli
-from flowsweep.platform.yaml_file import dump_yaml
+from flowsweep.platform.sweep.yaml_file import dump_yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 

@@ -3,7 +3,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from flowsweep.platform.stages import StageStore
+from flowsweep.platform.store.stages import StageStore
 from flowsweep.search_spaces.baselines import FQL_SPACES, IFQL_SPACES, REBRAC_SPACES
 from flowsweep.search_spaces.parameters import Choice, named_space
 from flowsweep.trainables.artifacts import read_snapshot

@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from flowsweep.platform.findings import findings
-from flowsweep.platform.journal import Journal
 from flowsweep.platform.paths import Home
-from flowsweep.platform.results import read_sweep
+from flowsweep.platform.record.findings import findings
+from flowsweep.platform.record.journal import Journal
+from flowsweep.platform.record.results import read_sweep
 from flowsweep.trainables.base import Evidence
 from flowsweep.trainables.fidec import JOINT_SYSTEM, SYSTEM
 from flowsweep.trainables.fidec.config import PoolsConfig, PretrainConfig, RefineConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flowsweep.platform.stages import StageStore
+from flowsweep.platform.store.stages import StageStore
 from flowsweep.trainables.artifacts import TENSORS, read_snapshot, write_snapshot
 from flowsweep.trainables.base import Lane, Snapshot
 from flowsweep.trainables.config import parse

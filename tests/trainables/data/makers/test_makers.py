@@ -9,13 +9,7 @@ import minari
 import numpy as np
 import pytest
 from flowsweep.trainables.data.flat import open_dataset
-from flowsweep.trainables.data.makers import (
-    RECIPES,
-    dataset_id,
-    ensure_dataset,
-    make_dataset,
-    recipe_for,
-)
+from flowsweep.trainables.data.makers import RECIPES, dataset_id, ensure_dataset, make_dataset, recipe_for
 from flowsweep.trainables.data.makers.shards import read_shard, shard_sizes
 from flowsweep.trainables.errors import UserError
 

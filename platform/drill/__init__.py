@@ -1,0 +1,1 @@
+"""Faults on purpose, on a sweep that must not lose anything."""

@@ -1,0 +1,187 @@
+"""Searched ranges that could not matter, and settings that were not at work.
+
+Configurations tell part of it beforehand (a field nothing reads, a bound that cannot bind); the rest is in what the
+trials reported, which each stage reads for itself, and in scores that cannot be told apart.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice, product
+
+from ...search_spaces.parameters import Choice
+from ...trainables.base import Evidence, SettingFinding, StageConfig, System, load_system
+from ...trainables.config import parse
+from ..errors import UserError
+from ..report.intervals import LEVEL, episode_values
+from ..sweep.resolve import Resolved
+from .records import SweepRecord, TrialRecord
+
+MOST_COMBINATIONS = 64
+"""Combinations of named values looked at for fields that none of them reads."""
+FEWEST_COMPARED = 3
+"""Finished trials from which their scores are compared."""
+
+TrialConfigs = Mapping[str, Mapping[str, StageConfig]]
+"""Configurations by trial and stage."""
+
+
+def idle_ranges(resolved: Resolved) -> list[str]:
+    """Searched fields that no combination of the named values searched along would read; for the plan."""
+    choices = {key: p.values for key, p in resolved.space.items() if isinstance(p, Choice)}
+    idle: dict[str, str] | None = None
+    for values in islice(product(*choices.values()), MOST_COMBINATIONS):
+        try:
+            configs = resolved.amended(dict(zip(choices, values, strict=True)))
+        except UserError:  # a combination that the fields refuse
+            continue
+        here = {key: reason for key, reason in _unread_in(configs).items() if key in resolved.space}
+        idle = here if idle is None else {key: reason for key, reason in idle.items() if key in here}
+    return [f"{key} is searched in vain: {reason}" for key, reason in (idle or {}).items()]
+
+
+def findings(record: SweepRecord) -> list[SettingFinding]:
+    """What can be said of the settings of a sweep's search trials, finished or not.
+
+    Where the system is not installed here, only what needs none of it.
+    """
+    trials = record.phase("search")
+    searched = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    found: list[SettingFinding] = []
+    system = _system(record)
+    if system is not None:
+        configs = {trial.trial: _configs(trial, system) for trial in trials}
+        found += [
+            *_warned(configs),
+            *_unread(configs, searched),
+            *_observed(trials, system, configs, searched),
+        ]
+    return [*found, *_flat(record, trials, searched)]
+
+
+def summarized(found: Iterable[SettingFinding]) -> list[SettingFinding]:
+    """For a reader: findings that differ in their figures only, said once with the trials of all."""
+    first: dict[tuple[str, str, str], SettingFinding] = {}
+    for finding in found:
+        key = (finding.rule, finding.setting, re.sub(r"[\d.]+(e[-+]?\d+)?", "", finding.reason))
+        known = first.setdefault(key, finding)
+        if known is not finding:
+            first[key] = replace(known, trials=(*known.trials, *finding.trials))
+    return list(first.values())
+
+
+def trials_text(finding: SettingFinding, total: int) -> str:
+    """Which trials a finding is of, in a few words."""
+    names = finding.trials
+    if len(names) == total:
+        return "every trial" if total > 1 else names[0]
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _system(record: SweepRecord) -> System | None:
+    try:
+        return load_system(record.started["spec"]["system"])
+    except (UserError, KeyError, ImportError):
+        return None
+
+
+def _configs(trial: TrialRecord, system: System) -> dict[str, StageConfig]:
+    """The stages a trial went through; without those whose configuration another version has changed since."""
+    found = {}
+    for stage in system.stages:
+        with suppress(UserError, KeyError):
+            found[stage.name] = parse(stage.config_type, dict(trial.configs[stage.name]), stage.name)
+        if stage.name == trial.through:
+            break
+    return found
+
+
+def _unread_in(configs: Mapping[str, StageConfig]) -> dict[str, str]:
+    return {f"{stage}.{name}": why for stage, c in configs.items() for name, why in c.unread().items()}
+
+
+def _warned(configs: TrialConfigs) -> list[SettingFinding]:
+    said: dict[tuple[str, str], list[str]] = {}
+    for trial, stages in configs.items():
+        for stage, config in stages.items():
+            for text in config.warnings():
+                said.setdefault((stage, text), []).append(trial)
+    return [SettingFinding("warning", stage, text, tuple(names)) for (stage, text), names in said.items()]
+
+
+def _unread(configs: TrialConfigs, searched: list[str]) -> list[SettingFinding]:
+    said: dict[tuple[str, str], list[str]] = {}
+    for trial, stages in configs.items():
+        for key, reason in _unread_in(stages).items():
+            if key in searched:
+                said.setdefault((key, reason), []).append(trial)
+    return [
+        SettingFinding("unread", key, f"{reason}; its value changed nothing", tuple(names))
+        for (key, reason), names in said.items()
+    ]
+
+
+def _observed(
+    trials: list[TrialRecord], system: System, configs: TrialConfigs, searched: list[str]
+) -> list[SettingFinding]:
+    found = []
+    for stage in system.stages:
+        own = {name.split(".", 1)[1] for name in searched if name.split(".", 1)[0] == stage.name}
+        evidence = [
+            Evidence(trial.trial, configs[trial.trial][stage.name], curves)
+            for trial in trials
+            if stage.name in configs[trial.trial] and (curves := _curves(trial, stage.name))
+        ]
+        if evidence:
+            said = stage.findings(evidence, own)
+            found += [replace(one, setting=f"{stage.name}.{one.setting}") for one in said]
+    return found
+
+
+def _curves(trial: TrialRecord, stage: str) -> dict[str, list[float]]:
+    curves: dict[str, list[float]] = {}
+    for said in trial.measurements:
+        if said.kind == "progress" and said.stage == stage:
+            for name, lanes in said.metrics.items():
+                curves.setdefault(name, []).append(sum(lanes) / len(lanes))
+    return curves
+
+
+def _flat(record: SweepRecord, trials: list[TrialRecord], searched: list[str]) -> list[SettingFinding]:
+    """Whether the finished trials scored alike: equal, or not told apart by Friedman's test over shared episodes."""
+    metric = record.metric.split("/", 1)[-1]
+    scored = [
+        (trial, last)
+        for trial in trials
+        if trial.status == "finished" and (last := trial.last_evaluation(metric)) is not None
+    ]
+    if len(scored) < FEWEST_COMPARED or not searched:
+        return []
+    values = [sum(last.metrics[metric]) / len(last.metrics[metric]) for _, last in scored]
+    if max(values) == min(values):
+        how = f"every one of {len(scored)} finished trials scored {values[0]:.4g}"
+    else:
+        p_value = _friedman([episode_values(metric, last.episodes) for _, last in scored])
+        if not p_value >= 1 - LEVEL:
+            return []
+        how = (
+            f"the scores of {len(scored)} finished trials, {min(values):.3g} to {max(values):.3g}, cannot be told "
+            f"apart by the episodes they were scored on (Friedman's test, p = {p_value:.2g}); more episodes or seeds "
+            "may"
+        )
+    names = tuple(trial.trial for trial, _ in scored)
+    return [SettingFinding("objective_flat", ", ".join(searched), how, names)]
+
+
+def _friedman(episodes: list[list[float]]) -> float:
+    """p of a difference between trials, episode by episode, where there is none; NaN where that cannot be asked."""
+    if len({len(values) for values in episodes}) != 1 or len(episodes[0]) < 2:
+        return math.nan
+    from scipy.stats import friedmanchisquare
+
+    return float(friedmanchisquare(*episodes).pvalue)

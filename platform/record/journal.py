@@ -1,0 +1,290 @@
+"""The append-only record of a sweep: one JSON line per fact, written before anything else happens with it.
+
+A line is ``{"seq": 7, "time": 1760000000.0, "kind": "decision", "trial": "t3", "data": {...}}``. Non-finite numbers
+are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact says in ``data``:
+
+====================  ==================================================================================================
+``sweep_started``     name, spec, plan, code_version, code {versions, modules}, flowsweep_version, dataset {name,
+                      fingerprint}, host, device, versions
+``sweep_resumed``     the same, as it is now; despite: changes of data or code it goes on over
+``sweep_ended``       status, reason
+``trial_proposed``    number, phase (search, confirm, baseline), params, configs by stage, seeds, through; confirms
+                      (phase confirm: the search trial it repeats)
+``trial_placed``      node, pid, device
+``stage_computed``    stage, key, seed, steps, cpu_s, wall_s, bytes, reason (it had been stored or claimed before)
+``stage_reused``      stage, key, seed, saved_cpu_s
+``worker_lost``       stage, step (from which its work is taken up again), reason
+``progress``          stage, step, steps, seeds, metrics (name to one value per lane), cpu_s
+``evaluated``         stage, step, steps, seeds, metrics, episodes (per lane), episodes_spent, cpu_s
+``checkpoint``        stage, step, path
+``checkpoint_skipped``  stage, step, reason: there was no room for it; the trial goes on
+``checkpoint_damaged``  stage, step, reason, resumed_step: it was passed over for the one before
+``checkpoints_dropped``  paths, bytes, reason: to keep ``checkpoints.budget_gib``
+``checkpoints_over_budget``  bytes, reason: what is left may not be dropped
+``waiting``           stage, key, holder
+``decision``          action (stop), rule, reason; without a trial: action (no_more_trials)
+``search_ended``      reason: nothing was left to propose, though fewer trials were tried than asked for
+``warm_started``      sweeps: by name, trials taken and left out, with reasons
+``storage_behind``    reason: the study's storage cannot be written; what it lacks waits and follows
+``continued``         stage, step (of the checkpoint it was taken up again from), steps, seeds
+``trial_retried``     class, reason, lanes (seeds at once; null: all), asked (by a person), afresh (without its checkpoints)
+``trial_extended``    stage, previous_steps, steps, configs, request: it goes on to a later end
+``study_renewed``     study, of, reopened, outside: the search goes on in a new edition of its study (platform/going_on/renewal.py)
+``trial_ended``       status (finished, pruned, diverged, out_of_memory, preempted, failed, cancelled), reason, value,
+                      failure (class, where it failed)
+``artifact``          path (relative to the sweep's folder), role (checkpoint, config, plot, media)
+``recovered``         dropped_bytes: a torn last line was removed when the journal was opened again
+====================  ==================================================================================================
+
+Facts about a trial carry its id in ``trial``. A line without its newline was never finished and does not count: reading
+drops it, opening removes it. A damaged line anywhere else is refused with its number, never skipped, because whoever
+resumes from a record with a hole in it would repeat or lose work without knowing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...trainables.lossless_json import dumps, loads
+from ..errors import Refused, UserError
+
+ENDINGS = frozenset({"sweep_started", "sweep_resumed", "sweep_ended", "trial_ended", "stage_computed"})
+"""Kinds forced to the disk at once; with them goes every line before. The rest survives a killed process, but
+not a machine that loses power within the next seconds."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that happened, as the journal keeps it.
+
+    Attributes:
+        seq: position in the sweep, from 0.
+        time: unix seconds at the writer.
+        kind: see the table in this module.
+        trial: the trial concerned, if any.
+        data: what the kind says.
+    """
+
+    seq: int
+    time: float
+    kind: str
+    trial: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Journal:
+    """The one writer of a sweep's record. Safe to call from several threads.
+
+    Args:
+        path: the journal's file; its folder is made when missing.
+
+    Raises:
+        Refused: another process is writing this journal.
+        UserError: the last finished line is damaged.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._thread_lock = threading.Lock()
+        self._process_lock = _lock(self.path)
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            dropped_bytes = _drop_torn_line(self._fd)
+            self._next_seq = _last_seq(self._fd, self.path) + 1
+        except BaseException:
+            os.close(self._process_lock)
+            raise
+        self.recovered: Fact | None = None
+        """Set when opening had to remove a torn last line."""
+        if dropped_bytes:
+            self.recovered = self.append("recovered", dropped_bytes=dropped_bytes)
+
+    def append(self, kind: str, trial: str | None = None, **data: Any) -> Fact:
+        """Write one fact and return it; when this returns, a killed process no longer loses it.
+
+        Raises:
+            UserError: the disk is full or the file cannot be written; the record then ends before this fact.
+        """
+        with self._thread_lock:
+            fact = Fact(self._next_seq, time.time(), kind, trial, data)
+            line = dumps({"seq": fact.seq, "time": fact.time, "kind": kind, "trial": trial, "data": data})
+            self._write(line.encode() + b"\n")
+            self._next_seq += 1
+            if kind in ENDINGS:
+                os.fsync(self._fd)
+            return fact
+
+    def _write(self, line: bytes) -> None:
+        size = os.fstat(self._fd).st_size
+        try:
+            written = os.write(self._fd, line)
+            # A disk that fills up may take part of the line first; the rest then fails by itself.
+            while written < len(line):
+                written += os.write(self._fd, line[written:])
+        except OSError as error:
+            os.ftruncate(self._fd, size)
+            raise UserError(
+                f"the record of the sweep cannot be written: {error.strerror}",
+                key=str(self.path),
+                fix="Free some disk space, then resume the sweep; nothing recorded before is lost.",
+            ) from error
+
+    def close(self) -> None:
+        """Force everything to the disk and let another writer in."""
+        with self._thread_lock:
+            if self._fd >= 0:
+                os.fsync(self._fd)
+                os.close(self._fd)
+                os.close(self._process_lock)
+                self._fd = -1
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read(path: Path, after_seq: int = -1) -> Iterator[Fact]:
+    """The facts of a journal in order, also while it is being written.
+
+    Args:
+        path: the journal's file.
+        after_seq: leave out facts up to and including this one.
+
+    Raises:
+        UserError: there is no such journal, or a line other than a torn last one is damaged.
+    """
+    if not Path(path).exists():
+        raise UserError(
+            "there is no record here", key=str(path), fix="Run the sweep first, or check its name."
+        )
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            fact = _parse(line, path, f"line {number}")
+            if fact.seq > after_seq:
+                yield fact
+
+
+def tail(path: Path, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Fact], int]:
+    """The finished facts from a byte offset on, for a reader that keeps its place.
+
+    Args:
+        path: the journal's file; one that does not exist yet has no facts.
+        offset: 0, or what an earlier call returned.
+        limit_bytes: read about this much; a longer line is read whole.
+
+    Returns:
+        The facts, and the offset to continue from (unchanged when nothing was added).
+
+    Raises:
+        UserError: a line is damaged, or the file is shorter than the offset.
+    """
+    if not Path(path).exists():
+        return [], offset
+    with open(path, "rb") as journal:
+        if os.fstat(journal.fileno()).st_size < offset:
+            raise UserError(
+                f"the record is shorter than what was already read from it ({offset} bytes)",
+                key=str(path),
+                fix="It was replaced or cut; put the original back.",
+            )
+        journal.seek(offset)
+        chunk = journal.read(limit_bytes)
+        if b"\n" not in chunk:
+            chunk += journal.readline()
+    end = chunk.rfind(b"\n") + 1
+    facts, place = [], offset
+    for line in chunk[:end].splitlines(keepends=True):
+        facts.append(_parse(line, path, f"byte {place}"))
+        place += len(line)
+    return facts, place
+
+
+def writer_of(path: Path) -> str | None:
+    """Who is writing a journal right now, in words; None when nobody is."""
+    try:
+        lock = os.open(_lock_file(path), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
+    finally:
+        os.close(lock)
+
+
+def _parse(line: bytes, path: Path, where: str) -> Fact:
+    try:
+        return Fact(**loads(line))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"the record is damaged at {where}",
+            key=str(path),
+            value=line[:60].decode(errors="replace"),
+            fix="Put back a good copy of the file, or remove that line if you accept losing the fact.",
+        ) from error
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _lock(path: Path) -> int:
+    """Hold the lock file beside the journal; the system lets go of it when the process ends, however it ends."""
+    lock = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
+    for attempt in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            time.sleep(0.02 * attempt)  # It may only be `writer_of` having a look.
+    else:
+        os.close(lock)
+        raise Refused(
+            f"this sweep is being run by {writer_of(path) or 'another process'}",
+            key=str(path.parent.name),
+            fix="Watch it with `flowsweep show`, or stop that process before you start it here.",
+        )
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return lock
+
+
+def _drop_torn_line(fd: int) -> int:
+    size = os.fstat(fd).st_size
+    keep = _newline_before(fd, size) + 1
+    os.ftruncate(fd, keep)
+    return size - keep
+
+
+def _last_seq(fd: int, path: Path) -> int:
+    size = os.fstat(fd).st_size
+    if size == 0:
+        return -1
+    start = _newline_before(fd, size - 1) + 1
+    return _parse(os.pread(fd, size - start, start), path, "its last line").seq
+
+
+def _newline_before(fd: int, end: int, block: int = 1 << 16) -> int:
+    """Position of the last newline before ``end``, or -1."""
+    while end > 0:
+        start = max(0, end - block)
+        found = os.pread(fd, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found
+        end = start
+    return -1

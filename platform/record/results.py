@@ -1,0 +1,108 @@
+"""What came out of sweeps: the door to records, leaderboard, intervals and tables, and the list of all sweeps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import UserError
+from ..paths import Home, SweepPaths
+from ..report.intervals import Comparison, Interval
+from ..report.leaderboard import (
+    LeaderboardRow,
+    Savings,
+    best,
+    first_against,
+    front_rows,
+    leaderboard,
+    savings,
+)
+from ..report.tables import tables, write_tables
+from .journal import writer_of
+from .records import Measurement, StageUse, SweepRecord, TrialRecord, read_sweep, record_of
+
+__all__ = [
+    "Comparison",
+    "Interval",
+    "LeaderboardRow",
+    "Measurement",
+    "Savings",
+    "StageUse",
+    "SweepRecord",
+    "SweepSummary",
+    "TrialRecord",
+    "best",
+    "first_against",
+    "front_rows",
+    "leaderboard",
+    "list_sweeps",
+    "read_sweep",
+    "record_of",
+    "savings",
+    "summarize",
+    "tables",
+    "write_tables",
+]
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """One line of the list of sweeps.
+
+    Attributes:
+        status: ``running``, ``finished``, ``interrupted`` (asked to stop), ``died`` (nobody runs it and nobody ended
+            it; it can be resumed), or ``damaged`` with the reason in ``note``.
+        trials: how many of each status, all phases.
+        best: the objective of the best trial, its confirmation where there is one.
+        started, ended: unix seconds of the first start and the last end.
+        episodes_spent: evaluation episodes.
+    """
+
+    name: str
+    status: str
+    system: str = ""
+    dataset: str = ""
+    metric: str = ""
+    trials: Mapping[str, int] | None = None
+    best: float | None = None
+    best_trial: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    episodes_spent: int = 0
+    note: str = ""
+
+
+def list_sweeps(home: Home) -> list[SweepSummary]:
+    """Every sweep of this home, newest first; starts nothing and asks nobody."""
+    folders = home.sweeps.iterdir() if home.sweeps.exists() else ()
+    found = [summarize(SweepPaths(folder)) for folder in folders if SweepPaths(folder).journal.exists()]
+    return sorted(found, key=lambda summary: -(summary.started or 0))
+
+
+def summarize(paths: SweepPaths) -> SweepSummary:
+    """One sweep in one line; a damaged record is said, not raised."""
+    try:
+        record = read_sweep(paths)
+    except UserError as error:
+        return SweepSummary(paths.name, "damaged", note=str(error))
+    if not record.started:
+        return SweepSummary(paths.name, "died", note="it was recorded no further than its name")
+    status = record.status
+    if status == "running" and writer_of(paths.journal) is None:
+        status = "died"
+    first, spec = best(record), record.started["spec"]
+    return SweepSummary(
+        name=paths.name,
+        status=status,
+        system=spec["system"],
+        dataset=spec["dataset"],
+        metric=record.metric,
+        trials=dict(Counter(trial.status for trial in record.trials.values())),
+        best=first.score.mean if first else None,
+        best_trial=first.trial if first else None,
+        started=record.sessions[0][0],
+        ended=record.sessions[-1][1],
+        episodes_spent=sum(trial.episodes_spent for trial in record.trials.values()),
+        note=record.reason,
+    )

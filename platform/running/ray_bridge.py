@@ -1,0 +1,177 @@
+"""Ray Tune's place: it puts trials on workers and moves them; what is proposed and decided comes from the desk."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from ...trainables.failures import Failure
+from .desk import Desk
+from .failures import MemoryKills, lost_worker
+from .scheduling import Decision
+
+# Read by Ray when Tune starts: our journal replaces its loggers, snapshots and strict metric names.
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_THRESHOLD_S": "30",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "1",
+}
+
+
+def configure_tune() -> None:
+    """Set Tune's switches, unless the user has."""
+    for name, value in TUNE_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    _survive_memory_kills()
+
+
+def _survive_memory_kills() -> None:
+    """Let Tune take a worker that Ray's memory monitor has killed for a lost one.
+
+    Ray reports it as ``OutOfMemoryError``, which is no ``RayActorError``, and Tune's loop ends on any error it does not
+    know (ray 2.60, ``RayActorManager._actor_task_failed``).
+    """
+    from ray.air.execution._internal import actor_manager
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+    from ray.tune.execution import tune_controller
+
+    class ActorManager(actor_manager.RayActorManager):
+        def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+            if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+                exception = RayActorError(
+                    error_msg=f"{type(exception).__name__}: the worker died. {exception}"
+                )
+            super()._actor_task_failed(tracked_actor_task, exception)
+
+    names = tune_controller.__dict__
+    if names.get("RayActorManager") is actor_manager.RayActorManager:
+        names["RayActorManager"] = ActorManager
+
+
+class _Unpickled:
+    """Tune pickles its parts into snapshots that nobody reads here; of these parts it gets nothing."""
+
+    def __reduce__(self):
+        return object, ()
+
+
+class TrialQueue(_Unpickled, Searcher):
+    """Hands Tune the next request when a slot is free.
+
+    A trial that is taken up again is handed out again, as a new one to Tune: how often, and with what changed, is ours to
+    decide. So Tune is told that there is no more only when nothing is open.
+
+    Args:
+        draw: gives the next request as plain JSON, an empty one when it is not ready, None when there is no more.
+        desk: told of lost workers; decides what becomes of their trials.
+        concurrent: trials at once.
+        stopping: whether to hand out nothing more.
+        spent: whether the budget lets nothing new start.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[], Mapping[str, Any] | None],
+        desk: Desk,
+        concurrent: int,
+        stopping: Callable[[], bool],
+        spent: Callable[[], bool] = lambda: False,
+    ):
+        super().__init__()
+        self._draw, self._desk, self._concurrent = draw, desk, concurrent
+        self._stopping, self._spent = stopping, spent
+        self._running: dict[str, Mapping[str, Any]] = {}
+        self._again: deque[Mapping[str, Any]] = deque()
+        self._losses: dict[str, Failure] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self._stopping():
+            return Searcher.FINISHED
+        if len(self._running) >= self._concurrent:
+            return None
+        request = self._again.popleft() if self._again else None if self._spent() else self._draw()
+        if not request:
+            return Searcher.FINISHED if request is None and not self._running else None
+        self._running[trial_id] = request
+        return {"request": dict(request)}
+
+    def note_loss(self, trial_id: str, failure: Failure) -> None:
+        """The worker of this trial was lost; Tune is about to give the trial up."""
+        self._losses[trial_id] = failure
+
+    def take_up_again(self, trial_id: str, lanes: int | None) -> None:
+        """Hand a trial out again, with so many seeds at once."""
+        self._again.append({**self._running[trial_id], "lanes": lanes})
+
+    def on_trial_result(self, trial_id: str, result: dict) -> None:
+        """Nothing: the scheduler has already shown it to the desk."""
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Tune is done with a trial: it was told to stop it, or its worker was lost."""
+        failure = self._losses.pop(trial_id, None)
+        if error and failure:
+            name = self._running[trial_id]["trial"]
+            if self._stopping():  # resume takes it up
+                self._desk.end(name, Decision("stop", "preempted", "end", failure.reason))
+            elif (decision := self._desk.fail(name, failure)).action == "retry":
+                self.take_up_again(trial_id, decision.lanes)
+        self._running.pop(trial_id, None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal and Optuna's storage are the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see :meth:`save`."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: see :meth:`save`."""
+
+
+class Marshal(_Unpickled, FIFOScheduler):
+    """Shows every result to the desk first and carries out what it decides."""
+
+    def __init__(self, desk: Desk, queue: TrialQueue):
+        super().__init__()
+        self._desk, self._queue, self._kills = desk, queue, MemoryKills()
+        self._workers: dict[str, tuple] = {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        name = trial.config["request"]["trial"]
+        worker = (result.get("hostname"), result.get("pid"))
+        if self._workers.get(name) != worker:
+            self._workers[name] = worker
+            device = trial.config["request"]["device"]
+            self._desk.placed(name, {"node": worker[0], "pid": worker[1], "device": device})
+        failure = {
+            key.removeprefix("failure/"): value for key, value in result.items() if key.startswith("failure/")
+        }
+        decision = self._desk.receive(
+            name,
+            result["events"],
+            result["complete"],
+            Failure.from_json(failure) if failure else None,
+            result["left"],
+        )
+        if decision.action == "retry":
+            self._queue.take_up_again(trial.trial_id, decision.lanes)
+        return TrialScheduler.CONTINUE if decision.action == "continue" else TrialScheduler.STOP
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The worker of a trial was lost."""
+        file = trial.error_file  # beside the driver; Tune copies it to its storage only later
+        said = Path(file).read_text(errors="replace") if file and Path(file).exists() else ""
+        self._queue.note_loss(trial.trial_id, lost_worker(said, self._kills.rose()))

@@ -1,0 +1,1 @@
+"""The search: Optuna's storage keeps the study, every outcome told as what it was."""

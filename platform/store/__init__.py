@@ -1,0 +1,1 @@
+"""Outputs of stages, each computed once and shared: in a folder or an object store."""

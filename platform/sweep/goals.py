@@ -1,0 +1,71 @@
+"""What a trial is judged by: its objectives and its limits, read from what it reports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...trainables.config import parse
+from .search_spec import Constraint, Goal, Objective
+
+
+@dataclass(frozen=True)
+class Goals:
+    """The objectives, the leading one first, and the constraints of a sweep. All are metrics of one stage."""
+
+    objectives: tuple[Goal, ...]
+    constraints: tuple[Constraint, ...] = ()
+
+    @classmethod
+    def of(cls, spec: Any) -> Goals:
+        """Those of a sweep file."""
+        return cls(spec.objective.goals, spec.constraints)
+
+    @classmethod
+    def recorded(cls, spec: Mapping[str, Any]) -> Goals:
+        """Those of a sweep file on record; older ones know one objective and no constraint."""
+        constraints = tuple(parse(Constraint, given) for given in spec.get("constraints", ()))
+        return cls(parse(Objective, spec["objective"]).goals, constraints)
+
+    @property
+    def single(self) -> bool:
+        """Whether one objective and nothing else is looked at."""
+        return len(self.objectives) == 1 and not self.constraints
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric looked at, as ``stage/metric``, objectives first."""
+        found = [goal.metric for goal in self.objectives] + [limit.metric for limit in self.constraints]
+        return tuple(dict.fromkeys(found))
+
+    def read(self, reported: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics among those that a stage reports (by bare name, one value per seed), averaged over seeds."""
+        found = {}
+        for metric in self.metrics:
+            lanes = reported.get(metric.split("/", 1)[1])
+            if lanes:
+                found[metric] = sum(lanes) / len(lanes)
+        return found
+
+    def values(self, known: Mapping[str, float]) -> tuple[float, ...] | None:
+        """The objectives in order; None while one is missing."""
+        found = tuple(known[goal.metric] for goal in self.objectives if goal.metric in known)
+        return found if len(found) == len(self.objectives) else None
+
+    def excess(self, known: Mapping[str, float]) -> dict[str, float]:
+        """By constraint, how far its metric lies beyond the limit: 0 or below where kept, NaN where it is not known."""
+        return {limit.text: limit.excess(known.get(limit.metric, math.nan)) for limit in self.constraints}
+
+    def losses(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        """Objectives turned so that smaller is better."""
+        return tuple(
+            -value if goal.direction == "maximize" else value
+            for goal, value in zip(self.objectives, values, strict=True)
+        )
+
+
+def is_feasible(excess: Mapping[str, float]) -> bool:
+    """Whether every limit is kept; one whose metric is not known is not."""
+    return all(beyond <= 0 for beyond in excess.values())

@@ -1,0 +1,280 @@
+"""What would run: trials, rungs, stages computed and reused, episodes, hours, disk. Starts nothing."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ...search_spaces.parameters import Choice
+from ...trainables.acceleration import check_acceleration
+from ...trainables.base import Source, Stage, identity_key
+from ..errors import UserError
+from ..paths import Home
+from ..record.findings import idle_ranges
+from ..running.budget import estimates
+from ..running.scheduling import rungs
+from ..search.history import earlier_trials
+from ..store.base import Stages
+from ..store.opening import check_store, open_store
+from ..store.stages import StageStore
+from ..tracking.check import check_tracker
+from .resolve import Resolved, resolve
+from .search_checks import check_search, search_warnings
+from .spec import Resources, SweepSpec
+from .workers import trials_beside_workers
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage in the plan.
+
+    Attributes:
+        workers: how many compute one output together.
+        needed: times a trial needs the stage's output, over all trials and seeds.
+        computed: times it is computed at most.
+        stored: times it is already in the stage store.
+        core_h: estimated core-hours of what is computed.
+        saved_core_h: estimated core-hours that sharing saves.
+    """
+
+    stage: str
+    phase: str
+    steps: int
+    workers: int
+    needed: int
+    computed: int
+    stored: int
+    core_h: float
+    saved_core_h: float
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that can start.
+
+    Attributes:
+        source: description of what is learnt from.
+        episodes: evaluation episodes if no trial stops early.
+        core_h: estimated core-hours of training if no trial stops early.
+        hours: the same on the cores the sweep may use.
+        warnings: settings that are allowed but cannot do what they seem to ask, and ranges searched in vain.
+    """
+
+    resolved: Resolved
+    fingerprint: str
+    source: Mapping[str, Any]
+    stages: tuple[StageRow, ...]
+    rungs: tuple[int, ...]
+    episodes: int
+    concurrent: int
+    core_h: float
+    saved_core_h: float
+    hours: float
+    disk_bytes: int
+    warnings: tuple[str, ...]
+
+    @property
+    def spec(self) -> SweepSpec:
+        """The sweep file."""
+        return self.resolved.spec
+
+    @property
+    def budget(self) -> dict[str, dict[str, float]]:
+        """Every limit of the sweep's budget beside what the search is expected to take."""
+        return estimates(self.spec.budget, self.stages, self.spec.resources.gpus, self.concurrent)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON."""
+        spec = self.spec
+        return {
+            "name": spec.name,
+            "system": spec.system,
+            "dataset": {"name": spec.dataset, "fingerprint": self.fingerprint},
+            "objective": spec.objective.model_dump(),
+            "constraints": [limit.text for limit in spec.constraints],
+            "trials": spec.search.trials,
+            "searched": {
+                key: parameter.model_dump(mode="json") for key, parameter in self.resolved.space.items()
+            },
+            "rungs": list(self.rungs),
+            "stages": [asdict(row) for row in self.stages],
+            "episodes": self.episodes,
+            "concurrent": self.concurrent,
+            "core_h": self.core_h,
+            "saved_core_h": self.saved_core_h,
+            "hours": self.hours,
+            "disk_bytes": self.disk_bytes,
+            "budget": self.budget,
+            "warnings": list(self.warnings),
+        }
+
+
+def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
+    """Check everything about a sweep and count what it would do.
+
+    Args:
+        home: where stages may already be stored.
+        elsewhere: it will run on a cluster, whose size is looked at there; otherwise on this machine.
+
+    Raises:
+        UserError: something about the sweep cannot work.
+        Unreachable: the tracker, the stage store or the study's storage does not answer.
+    """
+    resolved = resolve(spec)  # a mistake in the file is told before data are looked for
+    if spec.tracking.uri:
+        check_tracker(spec.tracking.uri)
+    if elsewhere:
+        concurrent = spec.resources.concurrent or spec.search.trials
+    else:
+        concurrent = concurrent_trials(spec.resources, local_capacity())
+    if not elsewhere:
+        check_acceleration(spec.resources.acceleration)
+        check_store(home, spec.storage.stages)
+    source = resolved.system.open_source(spec.dataset)
+    resolved = resolve(spec, source)
+    check_search(resolved, elsewhere=elsewhere)
+    if not elsewhere and not home.sweep(spec.name).journal.exists():
+        earlier_trials(resolved, source.fingerprint, home)  # refused now rather than when the sweep starts
+    store = StageStore(home.stages) if elsewhere else open_store(home, spec.storage.stages)
+    rows = [*_search_rows(resolved, source, store), *_confirm_rows(resolved, source)]
+    core_h = sum(row.core_h for row in rows)
+    steps = resolved.configs[resolved.stage].steps
+    return Plan(
+        resolved=resolved,
+        fingerprint=source.fingerprint,
+        source=source.describe(),
+        stages=tuple(rows),
+        rungs=tuple(rungs(spec.stop, steps)),
+        episodes=_episodes(spec, steps),
+        concurrent=concurrent,
+        core_h=core_h,
+        saved_core_h=sum(row.saved_core_h for row in rows),
+        hours=core_h / min(concurrent, spec.search.trials),
+        disk_bytes=sum(row.disk_bytes for row in rows),
+        warnings=(*resolved.warnings(), *idle_ranges(resolved), *search_warnings(resolved)),
+    )
+
+
+def local_capacity() -> dict[str, float]:
+    """CPUs this process may use and GPUs of this machine."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = (
+        len(glob.glob("/dev/nvidia[0-9]*")) if visible is None else len([v for v in visible.split(",") if v])
+    )
+    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(gpus)}
+
+
+def concurrent_trials(
+    resources: Resources, capacity: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()
+) -> int:
+    """How many trials run at once.
+
+    Args:
+        capacity: what there is in all.
+        nodes: what each node has of it; looked at when room must be kept for workers.
+
+    Raises:
+        UserError: not even one fits.
+    """
+    fits = [resources.concurrent] if resources.concurrent else []
+    for key, kind, wanted in (("cpus", "CPU", resources.cpus), ("gpus", "GPU", resources.gpus)):
+        there = capacity.get(kind, 0)
+        if wanted > there:
+            raise UserError(
+                f"one trial asks for more {kind}s than there are ({there:g})",
+                key=f"resources.{key}",
+                value=wanted,
+                fix="Lower it, or run on a cluster that has them (`flowsweep submit`).",
+            )
+        if wanted > 0:
+            fits.append(int(there // wanted))
+    beside = trials_beside_workers(resources, nodes or [capacity])
+    return min([*fits, *([] if beside is None else [beside])])
+
+
+def _search_rows(resolved: Resolved, source: Source, store: Stages) -> list[StageRow]:
+    spec, rows, variants = resolved.spec, [], 1
+    keys: dict[int, dict[str, str]] = {seed: {} for seed in spec.seeds.tune}
+    for stage in _walked(resolved):
+        needed = spec.search.trials * len(spec.seeds.tune)
+        searched = [p for key, p in resolved.space.items() if key.split(".", 1)[0] == stage.name]
+        variants = min(spec.search.trials, variants * _variants(searched, spec.search.trials))
+        stored = 0
+        if stage is resolved.system.stages[-1]:
+            computed = needed
+        else:
+            computed = variants * len(spec.seeds.tune)
+            if variants == 1:
+                stored = _count_stored(resolved, stage, source, store, keys)
+        rows.append(_row(resolved, stage, source, "search", needed, computed - stored, stored))
+    return rows
+
+
+def _confirm_rows(resolved: Resolved, source: Source) -> list[StageRow]:
+    spec = resolved.spec
+    top = min(spec.confirm.top, spec.search.trials)
+    if top == 0 and not spec.confirm.baselines:
+        return []
+    rows, variants = [], 1
+    for stage in _walked(resolved):
+        searched = any(key.split(".", 1)[0] == stage.name for key in resolved.space)
+        variants = top if searched or stage is resolved.system.stages[-1] else variants
+        count = len(spec.seeds.test)
+        rows.append(_row(resolved, stage, source, "confirm", max(top, 1) * count, variants * count, 0))
+    return rows
+
+
+def _row(
+    resolved: Resolved, stage: Stage, source: Source, phase: str, needed: int, computed: int, stored: int
+) -> StageRow:
+    config = resolved.configs[stage.name]
+    cost = stage.cost(resolved.configs, source)
+    core_h = cost.core_s / 3600
+    return StageRow(
+        stage.name,
+        phase,
+        config.steps,
+        resolved.spec.resources.workers.get(stage.name, 1),
+        needed,
+        computed,
+        stored,
+        core_h * computed,
+        core_h * (needed - computed),
+        cost.disk_bytes * computed,
+    )
+
+
+def _walked(resolved: Resolved) -> tuple[Stage, ...]:
+    stages = resolved.system.stages
+    return stages[: stages.index(resolved.system.stage(resolved.stage)) + 1]
+
+
+def _variants(parameters: list[Any], trials: int) -> int:
+    count = 1
+    for parameter in parameters:
+        count *= len(parameter.values) if isinstance(parameter, Choice) else trials
+    return count
+
+
+def _count_stored(
+    resolved: Resolved, stage: Stage, source: Source, store: Stages, keys: dict[int, dict[str, str]]
+) -> int:
+    found = 0
+    for seed, upstream in keys.items():
+        identity = stage.identity(resolved.configs[stage.name], upstream, source.fingerprint, seed)
+        upstream[stage.name] = identity_key(identity)
+        found += store.has(upstream[stage.name])
+    return found
+
+
+def _episodes(spec: SweepSpec, steps: int) -> int:
+    every = spec.evaluation.every_steps or steps
+    each = -(-steps // every) * spec.evaluation.episodes
+    confirmed = (
+        (spec.confirm.top + len(spec.confirm.baselines)) * len(spec.seeds.test) * spec.confirm.episodes
+    )
+    return spec.search.trials * len(spec.seeds.tune) * each + confirmed

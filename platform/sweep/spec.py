@@ -1,0 +1,167 @@
+"""The sweep: the one file a user writes, as frozen typed models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from ...search_spaces.parameters import Parameter
+from ...trainables.acceleration import Acceleration
+from ...trainables.checkpoints import CheckpointPolicy
+from ...trainables.config import FrozenConfig, parse
+from ...trainables.errors import UserError
+from ..paths import checked_name
+from .search_spec import Constraints, OneOrMore, Search
+from .stop_spec import Budget, Stop
+from .storage_spec import Storage
+from .yaml_file import overridden, read_yaml
+
+
+class Seeds(FrozenConfig):
+    """Which seeds score the search and which only confirm its best."""
+
+    tune: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Every trial is trained and scored once per tuning seed; the objective is the mean."""
+    test: tuple[int, ...] = (1000, 1001, 1002)
+    """Never seen by the search; the best trials are trained and scored anew on these."""
+
+    @model_validator(mode="after")
+    def _disjoint(self):
+        shared = sorted(set(self.tune) & set(self.test))
+        if shared:
+            raise ValueError(f"tune and test share {shared}; give the test seeds other numbers")
+        if any(seed < 0 for seed in (*self.tune, *self.test)):
+            raise ValueError("seeds must not be negative")
+        if len(set(self.tune)) < len(self.tune) or len(set(self.test)) < len(self.test):
+            raise ValueError("a seed is listed twice; list each once")
+        return self
+
+
+class Evaluation(FrozenConfig):
+    """How often and how thoroughly a trial is scored."""
+
+    episodes: int = Field(default=20, gt=0)
+    """Episodes (or problems) per seed at each evaluation."""
+    every_steps: int | None = Field(default=None, gt=0)
+    """Steps between evaluations of the last stage; it is always scored at its end."""
+
+
+class Confirm(FrozenConfig):
+    """The final check of the best trials on the test seeds."""
+
+    top: int = Field(default=1, ge=0)
+    """How many of the best trials to confirm; 0 for none."""
+    episodes: int = Field(default=50, gt=0)
+    """Episodes per test seed."""
+    baselines: tuple[str, ...] = ()
+    """Stages whose own output is scored beside them (`pretrain`: no refinement)."""
+
+
+class Resources(FrozenConfig):
+    """What one trial occupies, and how many run at once."""
+
+    cpus: float = Field(default=1, gt=0)
+    """CPU cores reserved per trial."""
+    gpus: float = Field(default=0, ge=0)
+    """GPUs per trial; fractions share one."""
+    threads: int = Field(default=1, gt=0)
+    """Torch threads per trial."""
+    acceleration: Acceleration = "eager"
+    """How updates are computed. `compile`: by torch.compile, which needs a C++ compiler wherever trials run, costs some
+    seconds per program and machine, and gives results equal up to rounding. No result is filed under it."""
+    concurrent: int | None = Field(default=None, gt=0)
+    """Trials at once; as many as fit when not given."""
+    workers: Mapping[str, PositiveInt] = {}
+    """Workers that compute one output of a stage together, by stage (`{pretrain: 4}`); one where not named. They
+    come on top of the trials, and what they need is kept free. No result is filed under their number."""
+    retries: int = Field(default=5, ge=0)
+    """Times in a row that a trial is taken up again after its worker was lost before it had come any further.
+
+    A worker told to leave and a lost node do not count. Out of memory is retried once, unless this is 0. Other failures
+    are not retried."""
+
+
+class Tracking(FrozenConfig):
+    """Where MLflow records go."""
+
+    uri: str | None = None
+    """`sqlite:///FILE`, `http(s)://HOST`; an embedded store in the flowsweep home when not given."""
+    experiment: str | None = None
+    """MLflow experiment; `flowsweep/SYSTEM` when not given."""
+
+
+class SweepSpec(FrozenConfig):
+    """One sweep, complete."""
+
+    name: str
+    """Name of the sweep and of its folder."""
+    system: str
+    """Registered system to tune."""
+    dataset: str
+    """What it learns from: a Minari dataset id."""
+    preset: str = "default"
+    """Named complete configuration of the system that `stages` amends."""
+    stages: Mapping[str, Mapping[str, Any]] = {}
+    """Settings that differ from the preset, by stage."""
+    space: str | Mapping[str, Parameter] = "default"
+    """A named search space of the system, or `stage.field` with a range each."""
+    objective: OneOrMore
+    """What is made large or small; of a list of several the Pareto front is searched, and the first one leads."""
+    constraints: Constraints = ()
+    """Limits on other metrics of the objective's stage: `refine/cost <= 25`."""
+    search: Search = Search()
+    stop: Stop = Stop()
+    budget: Budget = Budget()
+    seeds: Seeds = Seeds()
+    evaluation: Evaluation = Evaluation()
+    confirm: Confirm = Confirm()
+    resources: Resources = Resources()
+    tracking: Tracking = Tracking()
+    storage: Storage = Storage()
+    checkpoints: CheckpointPolicy = CheckpointPolicy()
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        try:
+            return checked_name(value)
+        except UserError as error:
+            raise ValueError(error.problem) from None
+
+
+def load_spec(path: str | Path, overrides: Mapping[str, str] | None = None) -> SweepSpec:
+    """Read a sweep file, or a sweep that ships with flowsweep when only its name is given.
+
+    Args:
+        path: a YAML file, or the name of a shipped sweep (``quickstart``).
+        overrides: dotted key to a value in YAML notation (``search.trials`` to ``"4"``), applied last.
+
+    Raises:
+        UserError: the file cannot be read, or says something that cannot work; every mistake is named.
+    """
+    return parse(SweepSpec, overridden(read_yaml(sweep_file(path)), overrides or {}))
+
+
+def shipped_sweeps() -> dict[str, Path]:
+    """The complete example sweeps that come with flowsweep, by name."""
+    folder = Path(__file__).parents[2] / "search_spaces" / "sweeps"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def sweep_file(path: str | Path) -> Path:
+    """The file meant by a path or by the name of a shipped sweep."""
+    file = Path(path)
+    if file.is_file():
+        return file
+    shipped = shipped_sweeps()
+    if str(path) in shipped:
+        return shipped[str(path)]
+    raise UserError(
+        "no such sweep file",
+        key="SWEEP",
+        value=str(path),
+        fix=f"Give a YAML file, or a shipped sweep: {', '.join(shipped)}.",
+    )

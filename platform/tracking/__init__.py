@@ -1,0 +1,1 @@
+"""MLflow beside a sweep: fed from the journal, never waited for."""

@@ -1,0 +1,106 @@
+"""Is there a tracker at this address? Asked before anything is launched."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import Unreachable, UserError
+
+
+def checked_uri(uri: str, key: str = "tracking.uri") -> str:
+    """A tracking URI this platform can use.
+
+    Raises:
+        UserError: it is a file store, relative, or something else altogether.
+    """
+    scheme, mark, rest = uri.partition("://")
+    if mark and scheme in ("http", "https") and rest.strip("/"):
+        return uri.rstrip("/")
+    if uri.startswith("sqlite:///"):
+        if not Path(uri.removeprefix("sqlite:///")).is_absolute():
+            raise UserError(
+                "the database needs an absolute path, or its place depends on where a command is started",
+                key=key,
+                value=uri,
+                fix=f"Write `sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}`.",
+            )
+        return uri
+    if scheme == "file" or not mark:
+        raise UserError(
+            "plain folders are no longer written by MLflow",
+            key=key,
+            value=uri,
+            fix="Leave the key out for the embedded database, or write `sqlite:////path/mlflow.db`; "
+            "`mlflow migrate-filestore` moves what is in the folder.",
+        )
+    raise UserError(
+        "is not a tracking address",
+        key=key,
+        value=uri,
+        fix="Write `http://host:port`, `https://host` or `sqlite:////path/mlflow.db`, or leave it out.",
+    )
+
+
+def check_tracker(uri: str, timeout_s: float = 5.0) -> None:
+    """Ask the tracker for an answer before anything is launched.
+
+    Raises:
+        UserError: the address is unfit.
+        Unreachable: it does not answer in time, refuses the login, or the database cannot be opened.
+    """
+    uri = checked_uri(uri)
+    try:
+        if uri.startswith("sqlite:///"):
+            _open_database(Path(uri.removeprefix("sqlite:///")), timeout_s)
+        else:
+            _ask_server(uri, timeout_s)
+    except Exception as error:
+        raise Unreachable(
+            f"the tracker does not answer: {first_line(error)}",
+            key="tracking.uri",
+            value=uri,
+            fix="Start it or mend the address and login; or leave `tracking.uri` out to record on this machine "
+            "and send it there later with `flowsweep sync`.",
+        ) from error
+
+
+def _open_database(path: Path, timeout_s: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=timeout_s)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.close()
+
+
+def _ask_server(uri: str, timeout_s: float) -> None:
+    with _environment(
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT=str(max(1, round(timeout_s)))
+    ):
+        from mlflow import MlflowClient
+
+        MlflowClient(uri).search_experiments(max_results=1)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, fit to stand within a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,308 @@
+"""The doctor finds what is wrong, says what to do, and starts nothing unsaid; against real Ray, MLflow and MuJoCo."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from flowsweep.platform import cli
+from flowsweep.platform.doctor import checkup as doctor
+from flowsweep.platform.doctor import packages as doctor_packages
+from flowsweep.platform.doctor.checkup import (
+    Check,
+    check_folder,
+    check_home,
+    check_records,
+    examine,
+    strange_keys,
+)
+from flowsweep.platform.doctor.findings import Finding
+from flowsweep.platform.doctor.packages import judge_requirement, requirements, vulnerabilities
+from flowsweep.platform.doctor.ray_probe import answer_of
+from flowsweep.platform.errors import UserError
+from flowsweep.platform.paths import Home
+from flowsweep.platform.record.journal import Journal
+from packaging.requirements import Requirement
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, home: Home):
+    """Run the command line on this test's home; exit code, standard output, standard error."""
+    monkeypatch.setenv("FLOWSWEEP_HOME", str(home.root))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["flowsweep", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
+
+
+def levels(findings) -> list[str]:
+    return [finding.level for finding in findings]
+
+
+def test_a_sound_installation_passes_with_a_task_run_on_ray_and_nothing_is_left(run, home):
+    code, out, err = run("doctor", "--json")
+    told = json.loads(out)
+    by_check = {finding["check"]: finding for finding in told["findings"]}
+    assert code == 0, told
+    assert set(by_check) == {
+        "python", "packages", "security", "home", "records", "clock", "datasets", "systems", "tracker", "rendering",
+        "ray",
+    }  # fmt: skip
+    assert "ran a task" in by_check["ray"]["what"]
+    assert "starting an embedded Ray for one task" in err
+    assert not home.root.exists()
+
+
+def test_ray_is_not_started_when_told_so(run):
+    code, out, err = run("doctor", "--no-ray")
+    assert code == 0
+    assert "an embedded Ray" not in out
+    assert "starting" not in err
+    assert "0 problems" in out
+
+
+def test_a_tracker_and_a_cluster_that_do_not_answer_are_problems_and_the_rest_is_still_looked_at(run):
+    code, out, _ = run(
+        "doctor", "--tracker", "http://127.0.0.1:9", "--address", "http://127.0.0.1:9", "--json"
+    )
+    findings = json.loads(out)["findings"]
+    problems = {f["check"]: f for f in findings if f["level"] == "problem"}
+    assert (code, set(problems)) == (1, {"tracker", "cluster"})
+    assert "does not answer" in problems["tracker"]["what"]
+    assert "Start it or mend the address" in problems["tracker"]["fix"]
+    assert "--dashboard-host" in problems["cluster"]["fix"]
+    assert problems["cluster"]["fix"] not in problems["cluster"]["what"]
+    assert len(findings) > 8
+
+
+def test_a_recorded_tracker_is_asked_and_a_file_that_is_none_is_found(home):
+    home.root.mkdir()
+    database = Path(home.mlflow_uri.removeprefix("sqlite:///"))
+    database.write_bytes(b"")
+    assert levels(doctor.check_tracking(home, None)) == ["ok"]
+    database.write_bytes(b"this is no database, whatever its name says" * 100)
+    (finding,) = examine([Check("tracker", lambda: doctor.check_tracking(home, None))])
+    assert finding.level == "problem"
+    assert "not a database" in finding.what
+
+
+def test_ray_starts_here_whatever_cluster_the_surroundings_name(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as short:  # Ray's socket paths must stay short
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+        monkeypatch.setenv("RAY_TMPDIR", short)
+        Path(short, "ray").mkdir()
+        Path(short, "ray", "ray_current_cluster").write_text("127.0.0.1:9")
+        (finding,) = doctor.check_ray()
+    assert finding.level == "ok", finding
+
+
+@pytest.mark.parametrize(
+    ("code", "failure"),
+    [
+        ("import time; time.sleep(60)", "no answer within 1 s"),
+        ("import sys; sys.exit('the daemon could not start')", "the daemon could not start"),
+        ("import os; os.abort()", "exit status -6"),
+        (
+            "import sys; print('InvalidAuthToken: no', file=sys.stderr); print('{\"failure\": \"no\"}')",
+            "asks for a token",
+        ),
+        ("print('chatter'); print('{\"failure\": \"said\"}'); print('more')", "said"),
+    ],
+)
+def test_a_ray_that_hangs_dies_or_fails_is_told_and_ends_nobody_else(code, failure):
+    assert failure in answer_of([sys.executable, "-c", code], timeout_s=1 if "sleep" in code else 30).failure
+
+
+def test_what_a_hanging_probe_has_started_ends_with_it(tmp_path):
+    told = tmp_path / "child"
+    code = (
+        "import pathlib, subprocess, sys, time; child = subprocess.Popen(['sleep', '60'], start_new_session=True); "
+        f"pathlib.Path({str(told)!r}).write_text(str(child.pid)); time.sleep(60)"
+    )
+    assert answer_of([sys.executable, "-c", code], timeout_s=2).failure
+    child = Path(f"/proc/{told.read_text()}/stat")
+    assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+def test_every_requirement_is_looked_at_with_those_of_its_extras():
+    names = {requirement.name for requirement in requirements()}
+    assert {"ray", "torch", "mlflow", "optuna"} <= names
+    assert {"tensorboardX", "h5py"} <= names  # ray[tune], minari[hdf5]
+    assert not names & {"pytest", "pyright"}  # flowsweep[dev]
+
+
+def test_a_missing_or_too_old_package_is_a_problem_with_the_command_that_mends_it():
+    missing = judge_requirement(Requirement("no-such-package>=2"))
+    assert missing == Finding(
+        "packages", "problem", "no-such-package>=2 is missing", "`pip install 'no-such-package>=2'`"
+    )
+    old = judge_requirement(Requirement("numpy>=99"))
+    assert old is not None
+    assert "numpy" in old.what
+    assert ">=99 is asked for" in old.what
+    assert judge_requirement(Requirement("numpy>=1")) is None
+
+
+def test_an_old_python_is_a_problem():
+    assert levels(doctor_packages.check_python("3.10.4")) == ["problem"]
+    assert levels(doctor_packages.check_python("3.13.0")) == ["ok"]
+
+
+def test_versions_with_published_vulnerabilities_are_problems():
+    def named(package, found):
+        return [finding.what.split(" has ")[-1].split(":")[0] for finding in vulnerabilities(package, found)]
+
+    assert named("ray", "2.54.0") == []
+    assert named("ray", "2.53.0") == ["CVE-2026-27482"]
+    assert len(named("ray", "2.51.1")) == 2  # nor can it ask for a token
+    assert named("mlflow", "3.9.0") == ["CVE-2026-2614", "CVE-2026-4137", "CVE-2026-8147"]
+    assert named("mlflow", "3.13.0") == []
+    assert levels(vulnerabilities("mlflow", "3.10.0")) == ["problem", "problem"]
+
+
+def test_what_this_project_asks_for_is_here_and_nothing_known_is_open():
+    assert levels(doctor_packages.check_packages()) == ["ok"]
+    assert levels(doctor_packages.check_advisories()) == ["ok"]
+
+
+def test_a_home_that_is_not_there_is_not_made(home):
+    (finding,) = check_home(home)
+    assert finding.level == "ok"
+    assert "made by the first command that writes" in finding.what
+    assert not home.root.exists()
+
+
+def test_a_home_that_is_a_file_is_a_problem(home):
+    home.root.write_text("")
+    (finding,) = check_home(home)
+    assert (finding.level, "FLOWSWEEP_HOME" in finding.fix) == ("problem", True)
+
+
+def test_a_store_elsewhere_is_looked_at_too(home, tmp_path):
+    home.root.mkdir()
+    (tmp_path / "team").mkdir()
+    home.stages.symlink_to(tmp_path / "team")
+    assert [f.what.split()[0] for f in check_home(home)] == [str(home.root), str(tmp_path / "team")]
+    home.stages.unlink()
+    home.stages.mkdir()
+    assert len(list(check_home(home))) == 1
+
+
+def test_a_folder_that_takes_no_file_is_a_problem():
+    proc = Path("/proc/self")  # there, a folder, and no file can be made in it even by root
+    (finding,) = check_folder(proc)
+    assert finding.level == "problem"
+
+
+def test_little_free_disk_is_a_warning_that_names_the_way_out(tmp_path):
+    (finding,) = check_folder(tmp_path, least_free_bytes=2**60)
+    assert (finding.level, "flowsweep gc" in finding.fix) == ("warning", True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_clock_behind_the_newest_fact_and_a_damaged_journal_are_found(home):
+    with Journal(home.sweep("a").journal) as journal:
+        journal.append("sweep_started", name="a")
+    assert levels(check_records(home)) == ["ok", "ok"]
+    _, clock = check_records(home, now=lambda: time.time() - 7200)
+    assert (clock.check, clock.level) == ("clock", "problem")
+    assert "2 h ahead" in clock.what
+    home.sweep("b").root.mkdir()
+    home.sweep("b").journal.write_text("{not json}\n")
+    damaged, _ = check_records(home)
+    assert (damaged.check, damaged.level) == ("records", "problem")
+    assert "damaged at line 1" in damaged.what
+    assert "good copy" in damaged.fix
+
+
+def test_no_dataset_is_worth_knowing_and_no_problem(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    (finding,) = doctor.check_datasets()
+    assert (finding.level, "flowsweep data make" in finding.fix) == ("info", True)
+
+
+def test_a_dataset_that_is_here_is_counted(umaze_dataset):
+    (finding,) = doctor.check_datasets()
+    assert finding.level == "ok"
+
+
+def test_no_rendering_is_worth_knowing_and_no_problem(monkeypatch):
+    (finding,) = doctor.check_rendering("raise SystemExit('no EGL device')")
+    assert (finding.level, "no EGL device" in finding.what) == ("info", True)
+    monkeypatch.setenv("FLOWSWEEP_RENDER_BACKEND", "nothing")
+    (finding,) = doctor.check_rendering()
+    assert (finding.level, "MUJOCO_GL=nothing" in finding.what) == ("info", True)
+
+
+def test_a_system_of_another_package_that_does_not_load_is_named(monkeypatch, toy_system):
+    (finding,) = doctor.check_systems()
+    assert finding.level == "ok"
+    assert "toy" in finding.what
+    found = {
+        "flowsweep.systems": [EntryPoint("gone", "no_such_module:SYSTEM", "flowsweep.systems")],
+        "flowsweep.spaces": [EntryPoint("gone", "toy_system:SPACES", "flowsweep.spaces")],
+    }
+    monkeypatch.setattr(doctor, "entry_points", lambda group: found[group])
+    system, space = doctor.check_systems()
+    assert (system.level, space.level) == ("problem", "problem")
+    assert "system gone: No module named 'no_such_module'" in system.what
+    assert "no_such_module:SYSTEM" in system.fix
+    assert "there is no system of that name" in space.what
+
+
+def test_a_space_with_a_field_its_system_lacks_is_named(toy_system):
+    from flowsweep.trainables.base import load_system
+
+    system = load_system("toy")
+    assert strange_keys(system, {"of_data": lambda source: {}}) == ""
+    assert strange_keys(system, {"default": {"tune.rate": None}}) == ""
+    assert (
+        strange_keys(system, {"default": {"tune.rate": None, "tune.speed": None}})
+        == "no such field: tune.speed"
+    )
+
+
+def test_a_check_that_breaks_is_a_finding_and_the_others_still_run():
+    def breaks():
+        yield Finding("a", "ok", "first")
+        raise RuntimeError("second\nline")
+
+    def refuses():
+        raise UserError("is wrong", key="k", value=1, fix="Mend it.")
+
+    announced: list[str] = []
+    checks = [
+        Check("a", breaks),
+        Check("b", refuses, "asking b"),
+        Check("c", lambda: [Finding("c", "ok", "fine")]),
+    ]
+    assert list(examine(checks, announced.append)) == [
+        Finding("a", "ok", "first"),
+        Finding("a", "problem", "could not be looked at: RuntimeError: second"),
+        Finding("b", "problem", "k: is wrong (got 1).", "Mend it."),
+        Finding("c", "ok", "fine"),
+    ]
+    assert announced == ["asking b"]
+
+
+def test_the_environment_of_the_caller_is_left_as_it_was(run):
+    before = dict(os.environ)
+    run("doctor", "--no-ray", "--tracker", "http://127.0.0.1:9")
+    assert dict(os.environ) == before

@@ -1,0 +1,200 @@
+"""The sweep's record: what is written stays, what is torn goes, and only one may write."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from flowsweep.platform.errors import Refused, UserError
+from flowsweep.platform.record.journal import Journal, read, tail, writer_of
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "maze-1" / "journal.jsonl"
+
+
+def spawn(code: str, *args: object) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_facts_come_back_in_order_with_what_they_said(path):
+    with Journal(path) as journal:
+        journal.append("sweep_started", name="maze-1")
+        written = journal.append(
+            "decision", "t0", action="stop", rule="median", reason="below the median at 500"
+        )
+    facts = list(read(path))
+    assert [(fact.seq, fact.kind, fact.trial) for fact in facts] == [
+        (0, "sweep_started", None),
+        (1, "decision", "t0"),
+    ]
+    assert facts[1] == written
+    assert list(read(path, after_seq=0)) == [written]
+
+
+def test_non_finite_numbers_survive_and_every_line_is_plain_json(path):
+    values = {"loss": [math.nan, math.inf, -math.inf, 1.5], "count": np.int64(3), "mean": np.float32("nan")}
+    with Journal(path) as journal:
+        journal.append("progress", "t0", metrics=values)
+    json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    back = next(iter(read(path))).data["metrics"]
+    assert math.isnan(back["loss"][0])
+    assert back["loss"][1:] == [math.inf, -math.inf, 1.5]
+    assert back["count"] == 3
+    assert math.isnan(back["mean"])
+
+
+def test_a_torn_last_line_is_dropped_on_reading_and_removed_on_opening(path):
+    with Journal(path) as journal:
+        journal.append("trial_placed", "t0", node="a")
+        journal.append("trial_placed", "t1", node="b")
+    whole = path.read_bytes()
+    for cut in range(1, len(whole.splitlines(keepends=True)[-1])):
+        path.write_bytes(whole[:-cut])
+        assert [fact.trial for fact in read(path)] == ["t0"]
+    torn_bytes = len(path.read_bytes()) - path.read_bytes().index(b"\n") - 1
+    with Journal(path) as journal:
+        assert journal.recovered is not None
+        assert journal.recovered.data == {"dropped_bytes": torn_bytes}
+        journal.append("trial_placed", "t2", node="c")
+    assert [(fact.seq, fact.kind) for fact in read(path)] == [
+        (0, "trial_placed"),
+        (1, "recovered"),
+        (2, "trial_placed"),
+    ]
+
+
+def test_an_undamaged_journal_continues_without_saying_it_recovered(path):
+    with Journal(path) as journal:
+        journal.append("sweep_started")
+    with Journal(path) as journal:
+        assert journal.recovered is None
+        assert journal.append("sweep_resumed").seq == 1
+
+
+def test_a_damaged_line_in_the_middle_is_refused_by_its_number(path):
+    with Journal(path) as journal:
+        for trial in ("t0", "t1", "t2"):
+            journal.append("trial_placed", trial)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1].replace(b'"kind"', b"kind") + lines[2])
+    with pytest.raises(UserError, match="line 2"):
+        list(read(path))
+
+
+def test_reading_a_journal_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(UserError, match="no record"):
+        list(read(tmp_path / "nothing.jsonl"))
+
+
+def test_a_second_writer_is_refused_and_told_who_holds_the_journal(path):
+    code = (
+        "import sys, pathlib, time\n"
+        "from flowsweep.platform.record.journal import Journal\n"
+        "journal = Journal(pathlib.Path(sys.argv[1])); print('open', flush=True); time.sleep(60)"
+    )
+    holder = spawn(code, path)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(Refused, match=f"pid {holder.pid} on "):
+            Journal(path)
+        assert (writer_of(path) or "").startswith(f"pid {holder.pid} on ")
+    finally:
+        holder.kill()
+        holder.wait()
+    assert writer_of(path) is None  # The lock dies with its holder.
+    Journal(path).close()
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_gapless_record(path):
+    code = (
+        "import sys, pathlib\n"
+        "from flowsweep.platform.record.journal import Journal\n"
+        "journal = Journal(pathlib.Path(sys.argv[1])); print('open', flush=True)\n"
+        "while True: print(journal.append('progress', 't0', filler='x' * 3000).seq, flush=True)"
+    )
+    last_seq = -1
+    for _ in range(3):
+        writer = spawn(code, path)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        seen = [int(writer.stdout.readline()) for _ in range(50)]
+        writer.send_signal(signal.SIGKILL)
+        seen += [int(line) for line in writer.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+        writer.wait()
+        with Journal(path):
+            pass
+        kept = [fact.seq for fact in read(path)]
+        assert kept == list(range(len(kept)))
+        assert kept[-1] >= seen[-1] > last_seq
+        last_seq = kept[-1]
+
+
+def test_a_full_disk_is_explained_and_leaves_the_record_whole(path):
+    code = (
+        "import pathlib, resource, sys\n"
+        "from flowsweep.platform.errors import UserError\n"
+        "from flowsweep.platform.record.journal import Journal\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "journal = Journal(pathlib.Path(sys.argv[1])); journal.append('sweep_started')\n"
+        "try: journal.append('progress', filler='x' * 2000)\n"
+        "except UserError as error: print(error)\n"
+        "print(journal.append('sweep_ended').seq)"
+    )
+    out, err = spawn(code, path).communicate()
+    assert "cannot be written" in out, err
+    assert [(fact.seq, fact.kind) for fact in read(path)] == [(0, "sweep_started"), (1, "sweep_ended")]
+
+
+def test_threads_do_not_mix_their_lines(path):
+    with Journal(path) as journal:
+        threads = [
+            threading.Thread(
+                target=lambda n=n: [journal.append("progress", f"t{n}", i=i) for i in range(200)]
+            )
+            for n in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    facts = list(read(path))
+    assert [fact.seq for fact in facts] == list(range(800))
+    for n in range(4):
+        assert [fact.data["i"] for fact in facts if fact.trial == f"t{n}"] == list(range(200))
+
+
+def test_a_reader_that_keeps_its_place_sees_every_fact_once(path):
+    seen, offset = tail(path, 0)
+    assert (seen, offset) == ([], 0)
+    with Journal(path) as journal:
+        for i in range(50):
+            journal.append("progress", "t0", i=i, filler="x" * (i * 7))
+            facts, offset = tail(path, offset, limit_bytes=64)
+            seen += facts
+    while facts:
+        facts, offset = tail(path, offset, limit_bytes=64)
+        seen += facts
+    assert [fact.data["i"] for fact in seen] == list(range(50))
+    assert offset == os.path.getsize(path)
+
+
+def test_a_place_beyond_the_end_is_refused(path):
+    with Journal(path) as journal:
+        journal.append("sweep_started")
+    with pytest.raises(UserError, match="shorter"):
+        tail(path, 10_000)

@@ -1,0 +1,140 @@
+"""Several workers for a stage: what may be asked for, and that neither they nor the trials wait for each other for ever."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+from flowsweep.platform.errors import UserError
+from flowsweep.platform.sweep.plan import concurrent_trials
+from flowsweep.platform.sweep.resolve import resolve
+from flowsweep.platform.sweep.spec import Resources, SweepSpec
+from flowsweep.platform.sweep.workers import trials_beside_workers, worker_errors, workers_of
+from flowsweep.trainables.config import parse
+
+
+def resources(workers, **settings) -> Resources:
+    return parse(Resources, {"workers": workers, **settings})
+
+
+def nodes(*cpus: float, gpus: float = 0):
+    return [{"CPU": float(count), "GPU": float(gpus)} for count in cpus]
+
+
+def system(**spread):
+    stages = tuple(SimpleNamespace(name=name, spread=how) for name, how in spread.items())
+    return SimpleNamespace(stages=stages)
+
+
+def test_only_stages_that_can_be_spread_take_several_workers(toy_sweep):
+    able = system(pretrain="data_parallel", pools="shards", refine=None)
+    assert not list(worker_errors(resources({"pretrain": 4, "pools": 2, "refine": 1}), able))
+    [error] = worker_errors(resources({"refine": 2}), able)
+    assert str(error) == (
+        "resources.workers.refine: cannot be computed by several workers (got 2). "
+        "Several may compute: pretrain, pools."
+    )
+    [error] = worker_errors(resources({"pretrian": 2}), able)
+    assert "Did you mean `pretrain`?" in str(error)
+    with pytest.raises(UserError, match=r"resources.workers.base: .* No stage of this system can be"):
+        resolve(toy_sweep(resources={"workers": {"base": 2}}))
+
+
+def test_the_last_stage_of_a_system_is_the_trials_own_and_is_not_spread():
+    [error] = worker_errors(resources({"refine": 2}), system(pretrain="data_parallel", refine="shards"))
+    assert "cannot be computed by several workers" in str(error)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+def test_a_count_of_workers_is_a_whole_number_above_zero(toy_sweep_values, count):
+    with pytest.raises(UserError, match=r"resources.workers.base"):
+        parse(SweepSpec, {**toy_sweep_values, "resources": {"workers": {"base": count}}})
+
+
+def test_without_several_workers_nothing_is_kept_free():
+    assert trials_beside_workers(resources({"pretrain": 1}), nodes(2)) is None
+    assert concurrent_trials(resources({}), {"CPU": 8.0}) == 8
+
+
+def test_on_one_machine_the_trial_lends_its_cores_to_its_workers():
+    assert trials_beside_workers(resources({"pretrain": 2, "pools": 2}), nodes(2)) == 1
+    assert trials_beside_workers(resources({"pretrain": 3}), nodes(8)) == 6
+    assert concurrent_trials(resources({"pretrain": 3}, concurrent=4), {"CPU": 8.0}) == 4
+    with pytest.raises(UserError, match=r"resources.workers.pretrain: .*2 CPUs, 0 GPUs on 1 node") as caught:
+        trials_beside_workers(resources({"pretrain": 3}), nodes(2))
+    assert "resources.cpus" in str(caught.value)
+
+
+def test_workers_and_trials_on_one_machine_never_ask_for_more_than_it_has():
+    for count in range(2, 40):
+        asked = resources({"pretrain": count}, cpus=0.7)
+        machine = nodes(0.7 * (count + 2))
+        trials = trials_beside_workers(asked, machine)
+        each = workers_of(asked).each("pretrain", 1)["CPU"]
+        assert trials == 3
+        assert trials * 0.7 + count * each <= machine[0]["CPU"] + 1e-9
+
+
+def test_on_several_nodes_whole_shares_are_kept_free_whatever_the_trials_take():
+    asked = resources({"pretrain": 3}, cpus=2)
+    trials = trials_beside_workers(asked, nodes(5, 5, 3))  # two, two and one share of two cores
+    assert trials == 2
+    assert workers_of(asked).each("pretrain", 3) == {"CPU": 2.0, "GPU": 0}
+
+
+def test_a_worker_gets_whole_gpus_beside_trials_that_share_one():
+    asked = resources({"pretrain": 3}, gpus=0.25, cpus=1)
+    assert trials_beside_workers(asked, nodes(32, gpus=4)) == 4
+    assert workers_of(asked).each("pretrain", 1) == {"CPU": 1.0, "GPU": 1}
+    # On two nodes: however five trials come to lie, three whole GPUs stay free.
+    trials = trials_beside_workers(asked, nodes(32, 32, gpus=3))
+    touched = max(math.ceil(on_one / 4) + math.ceil((trials - on_one) / 4) for on_one in range(trials + 1))
+    assert trials == 9
+    assert 6 - touched >= 3
+    with pytest.raises(UserError, match="4 GPUs"):
+        trials_beside_workers(resources({"pretrain": 4}, gpus=1), nodes(32, gpus=4))
+
+
+def test_the_plan_shows_how_many_compute_a_stage(toy_sweep, tmp_path, monkeypatch):
+    import toy_system
+    from flowsweep.platform.paths import Home
+    from flowsweep.platform.sweep.plan import make_plan
+
+    monkeypatch.setattr(toy_system.SYSTEM.stages[0], "spread", "shards", raising=False)
+    monkeypatch.setattr("flowsweep.platform.sweep.plan.local_capacity", lambda: {"CPU": 4.0, "GPU": 0.0})
+    plan = make_plan(toy_sweep(resources={"workers": {"base": 3}}), Home(tmp_path))
+    assert [(row["stage"], row["workers"]) for row in plan.to_json()["stages"]][:2] == [
+        ("base", 3),
+        ("tune", 1),
+    ]
+    assert plan.concurrent == 2
+
+
+def test_a_rerun_is_by_one_worker_and_says_so(toy_sweep, tmp_path):
+    from flowsweep.platform.going_on.provenance import provenance
+    from flowsweep.platform.paths import Home
+    from flowsweep.platform.record.journal import Journal
+    from flowsweep.platform.rerun import rerun
+    from flowsweep.platform.store.stages import StageStore
+    from flowsweep.platform.sweep.plan import make_plan
+    from flowsweep.trainables.request import TrialRequest
+    from flowsweep.trainables.walk import Walk
+
+    home = Home(tmp_path)
+    plan, paths = make_plan(toy_sweep(), home), home.sweep("toy")
+    request = TrialRequest(
+        trial="t0", system="toy", dataset="toy/points", configs=plan.resolved.trial_configs({}), seeds=(0,),
+        through="tune", episodes=2,
+    )  # fmt: skip
+    spread = {**request.model_dump(mode="json"), "workers": {"counts": {"base": 3}}}
+    with Journal(paths.journal) as journal:
+        journal.append("sweep_started", **provenance(plan))
+        journal.append("trial_proposed", "t0", phase="search", params={}, request=spread)
+        for event in Walk(request, StageStore(home.stages), tmp_path / "walk"):
+            data = event.to_json()
+            journal.append(data.pop("kind"), "t0", **data)
+    verdict = rerun(paths, home, "t0")
+    assert verdict.verdict == "reproduced"
+    [change] = [change for change in verdict.changes if change.startswith("workers")]
+    assert change.startswith("workers: base 3 then, 1 now")

@@ -10,7 +10,7 @@ import typer
 
 from ... import __version__
 from ..errors import UserError
-from . import cluster, data, drill, going_on, handing, records, repeat, stages, sweeps, upkeep
+from . import cluster, data, drill, going_on, handing, launching, records, repeat, stages, sweeps, upkeep
 
 app = typer.Typer(
     name="flowsweep",
@@ -23,6 +23,7 @@ app = typer.Typer(
 for room in (sweeps, going_on, records, repeat, handing, cluster, stages, upkeep, drill):
     app.add_typer(room.app)
 app.add_typer(data.app, name="data")
+app.add_typer(launching.app, name="cluster")
 
 
 def _print_version(wanted: bool) -> None:

@@ -24,6 +24,9 @@ TUNE_SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_THRESHOLD_S": "30",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
+    # The queue says how many run at once. By default Tune starts one worker at a time for a searcher, and gives up the start
+    # when another trial ends first: with trials shorter than a start there would never be more than a few workers.
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "1",
 }

@@ -68,10 +68,11 @@ class Sender:
             shared = dict(self.place.shared)
             unfit: list[str] = []
             updates = translate(facts, steps, shared, unfit)
+            known = set(self.place.runs)
             for name, update in updates.items():
                 self._ensure_run(client, name, update)
             for name, update in updates.items():
-                self._send(client, self.place.runs[name], update)
+                self._send(client, self.place.runs[name], update, name not in known)
         except Exception as error:
             # What arrived before the failure is unknown; the runs are looked up again on the next try.
             self._client = None
@@ -144,21 +145,31 @@ class Sender:
         self._ensure_run(client, SWEEP, RunUpdate(title=self.paths.name))
         return self.place.runs[SWEEP]
 
-    def _send(self, client: MlflowClient, run_id: str, update: RunUpdate) -> None:
+    def _send(self, client: MlflowClient, run_id: str, update: RunUpdate, new: bool) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         links = {tag: self.place.runs.get(name, name) for tag, name in update.links.items()}
         params = [Param(key, value) for key, value in update.params.items()]
         tags = [RunTag(key, value) for key, value in {**update.tags, **links}.items()]
         metrics = [Metric(*metric) for metric in update.metrics]
-        # Params by themselves: one that was changed since is refused together with its whole request.
-        for start in range(0, len(params), MAX_PAIRS):
-            batch = params[start : start + MAX_PAIRS]
-            self._tolerate(lambda batch=batch: client.log_batch(run_id, params=batch))
-        while tags or metrics:
-            batch = {"tags": tags[:MAX_PAIRS], "metrics": metrics[:MAX_METRICS]}
+        # Params by themselves: one that was changed since is refused together with its whole request. A new run has none.
+        if not new:
+            while params:
+                batch = {"params": params[:MAX_PAIRS]}
+                self._tolerate(lambda batch=batch: client.log_batch(run_id, **batch))
+                params = params[MAX_PAIRS:]
+        while params or tags or metrics:
+            batch = {
+                "params": params[:MAX_PAIRS],
+                "tags": tags[: MAX_PAIRS - len(params[:MAX_PAIRS])],
+                "metrics": metrics[:MAX_METRICS],
+            }
             self._tolerate(lambda batch=batch: client.log_batch(run_id, **batch))
-            tags, metrics = tags[MAX_PAIRS:], metrics[MAX_METRICS:]
+            params, tags, metrics = (
+                params[MAX_PAIRS:],
+                tags[len(batch["tags"]) :],
+                metrics[MAX_METRICS:],
+            )
         if update.dataset and update.title:
             self._tolerate(lambda: client.log_inputs(run_id, [_dataset_input(update.dataset or {})]))
         for name, text in update.texts.items():

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from . import rig
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Files that start a Ray cluster, and the tracking server it reports to.",
 )
+app.add_typer(rig.app, name="rig")
 
 
 @app.callback()

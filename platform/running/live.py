@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,41 @@ from ..sweep.plan import Plan
 
 STYLES = {"finished": "green", "pruned": "yellow", "diverged": "red", "failed": "red", "out_of_memory": "red"}
 ROWS = 20
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the display needs to know of a sweep beside its facts.
+
+    Attributes:
+        metric, direction: its leading objective, as ``stage/metric``, and which way is better.
+        stage: the stage trials end with, which is the objective's.
+        trials: how many the search wants.
+        searched: parameters, as ``stage.field``.
+    """
+
+    name: str
+    metric: str
+    direction: str
+    stage: str
+    trials: int
+    searched: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Shown:
+        """Of a plan made here."""
+        spec, goal = plan.spec, plan.spec.objective
+        searched = tuple(plan.resolved.space)
+        return cls(spec.name, goal.metric, goal.direction, plan.resolved.stage, spec.search.trials, searched)
+
+    @classmethod
+    def recorded(cls, spec: Mapping[str, Any]) -> Shown:
+        """Of a recorded sweep, whose system need not be installed here."""
+        goal = spec["objective"]
+        metric, space = goal["metric"], spec["space"]
+        searched = tuple(space) if isinstance(space, Mapping) else ()
+        stage = metric.split("/", 1)[0]
+        return cls(spec["name"], metric, goal["direction"], stage, spec["search"]["trials"], searched)
 
 
 @dataclass
@@ -36,8 +71,8 @@ class Row:
 class Board:
     """The state behind the display, kept from the facts alone."""
 
-    def __init__(self, plan: Plan, clock: Callable[[], float] = time.monotonic):
-        self.plan, self.clock = plan, clock
+    def __init__(self, plan: Plan | Shown, clock: Callable[[], float] = time.monotonic):
+        self.shown, self.clock = plan if isinstance(plan, Shown) else Shown.of(plan), clock
         self.started_s = clock()
         self.rows: dict[str, Row] = {}
         self.reused = self.computed = 0
@@ -63,7 +98,7 @@ class Board:
             row.state = f"waiting for {data['stage']} of {data['holder']}"
         elif fact.kind == "evaluated":
             self._advance(row, data)
-            stage, metric = self.plan.spec.objective.metric.split("/", 1)
+            stage, metric = self.shown.metric.split("/", 1)
             if metric in data["metrics"] and (data["stage"] == stage or row.phase == "baseline"):
                 row.value = sum(data["metrics"][metric]) / len(data["metrics"][metric])
         elif fact.kind == "trial_ended":
@@ -73,24 +108,24 @@ class Board:
 
     def _advance(self, row: Row, data: Any) -> None:
         row.state = f"{data['stage']} {data['step']:,}/{data['steps']:,}"
-        if data["stage"] == self.plan.resolved.stage:
+        if data["stage"] == self.shown.stage:
             row.done = data["step"] / data["steps"]
 
     def sorted_rows(self) -> list[Row]:
         """Best objective first; those without one last, in the order they came."""
-        sign = -1 if self.plan.spec.objective.direction == "maximize" else 1
+        sign = -1 if self.shown.direction == "maximize" else 1
         return sorted(self.rows.values(), key=lambda row: (row.value is None, sign * (row.value or 0)))
 
     def counts(self) -> tuple[int, int]:
         """Search trials ended, and wanted."""
         ended = sum(row.phase == "search" and row.state in ENDED for row in self.rows.values())
-        return ended, self.plan.spec.search.trials
+        return ended, self.shown.trials
 
     def left_s(self) -> float | None:
         """Seconds the search still takes, from the share of work done; None while too early to tell."""
         searched = [row for row in self.rows.values() if row.phase == "search"]
         done = sum(1.0 if row.state in ENDED else row.done for row in searched)
-        wanted = self.plan.spec.search.trials
+        wanted = self.shown.trials
         elapsed_s = self.clock() - self.started_s
         return elapsed_s * (wanted - done) / done if done > 0.2 else None
 
@@ -100,11 +135,11 @@ ENDED = frozenset({"finished", "pruned", "diverged", "out_of_memory", "preempted
 
 def table(board: Board, limit: int = ROWS) -> Group:
     """The board as it is now."""
-    spec = board.plan.spec
+    shown = board.shown
     ended, wanted = board.counts()
     elapsed_s, left_s = board.clock() - board.started_s, board.left_s()
     head = Text.assemble(
-        (spec.name, "bold"),
+        (shown.name, "bold"),
         f"  {ended}/{wanted} trials   {duration(elapsed_s)} elapsed",
         f"   about {duration(left_s)} left" if left_s is not None and ended < wanted else "",
         f"   stages: {board.computed} computed, {board.reused} reused"
@@ -114,14 +149,14 @@ def table(board: Board, limit: int = ROWS) -> Group:
     )
     view = Table(box=None, pad_edge=False, header_style="dim")
     view.add_column("trial")
-    view.add_column(spec.objective.metric, justify="right")
-    for key in board.plan.resolved.space:
+    view.add_column(shown.metric, justify="right")
+    for key in shown.searched:
         view.add_column(key.split(".", 1)[1], justify="right")
     view.add_column("state")
     rows = board.sorted_rows()
     for row in rows[:limit]:
         value = "" if row.value is None else f"{row.value:.4g}"
-        params = [_number(row.params.get(key)) for key in board.plan.resolved.space]
+        params = [_number(row.params.get(key)) for key in shown.searched]
         view.add_row(row.trial, value, *params, Text(row.state, STYLES.get(row.state, "")))
     more = [Text(f"… {len(rows) - limit} more", "dim")] if len(rows) > limit else []
     return Group(head, view, *more)
@@ -131,13 +166,15 @@ class LiveView:
     """Shows facts as they come. Use as a context manager; call with each fact.
 
     Args:
-        plan: what runs.
+        plan: what runs, or what is to be known of it.
         console: where to; lines instead of a live table when it is not a terminal.
         quiet: show nothing.
         before: what an earlier driver recorded of this sweep.
     """
 
-    def __init__(self, plan: Plan, console: Console, quiet: bool = False, before: Iterable[Fact] = ()):
+    def __init__(
+        self, plan: Plan | Shown, console: Console, quiet: bool = False, before: Iterable[Fact] = ()
+    ):
         self.board, self.console, self.quiet = Board(plan), console, quiet
         self._told_sending = False
         for fact in before:
@@ -212,7 +249,7 @@ def spoken(fact: Fact, board: Board) -> str | None:
     if fact.kind == "warm_started":
         return "\n".join(taken_text(one) for one in data["sweeps"])
     if fact.kind == "trial_ended":
-        metric = board.plan.spec.objective.metric.split("/", 1)[1]
+        metric = board.shown.metric.split("/", 1)[1]
         value = "" if data["value"] is None else f"  {metric} {data['value']:.4g}"
         return f"{fact.trial}  {data['status']}{value}  ({data['reason']})  [{ended}/{wanted}]"
     return None

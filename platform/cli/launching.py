@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from . import rig
+from . import rig, tracking_server
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Files that start a Ray cluster, and the tracking server it reports to.",
 )
 app.add_typer(rig.app, name="rig")
+app.add_typer(tracking_server.app, name="tracker")
 
 
 @app.callback()

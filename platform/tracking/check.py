@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import Unreachable, UserError
+from ..errors import Refused, Unreachable, UserError
+from .place import without_login
 
 
 def checked_uri(uri: str, key: str = "tracking.uri") -> str:
@@ -50,7 +51,8 @@ def check_tracker(uri: str, timeout_s: float = 5.0) -> None:
 
     Raises:
         UserError: the address is unfit.
-        Unreachable: it does not answer in time, refuses the login, or the database cannot be opened.
+        Refused: it asks for a login and gets none, or not one it accepts.
+        Unreachable: it does not answer in time, or the database cannot be opened.
     """
     uri = checked_uri(uri)
     try:
@@ -59,6 +61,8 @@ def check_tracker(uri: str, timeout_s: float = 5.0) -> None:
         else:
             _ask_server(uri, timeout_s)
     except Exception as error:
+        if refusal := refused_login(error, uri):
+            raise refusal from None
         raise Unreachable(
             f"the tracker does not answer: {first_line(error)}",
             key="tracking.uri",
@@ -84,6 +88,28 @@ def _ask_server(uri: str, timeout_s: float) -> None:
         from mlflow import MlflowClient
 
         MlflowClient(uri).search_experiments(max_results=1)
+
+
+def refused_login(error: Exception, uri: str) -> Refused | None:
+    """What MLflow's answer means for a person, when it did not let us in."""
+    code = getattr(error, "error_code", None)
+    if code not in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        return None
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    if code == "PERMISSION_DENIED":
+        problem = "this login may not do that there"
+    elif "@" in uri or read_mlflow_creds().username:
+        problem = "the tracker does not accept the login"
+    else:
+        problem = "the tracker asks for a login and none was given"
+    return Refused(
+        problem,
+        key="tracking.uri",
+        value=without_login(uri),
+        fix="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write them to ~/.mlflow/credentials; "
+        "or leave `tracking.uri` out to record on this machine and send it there later with `flowsweep sync`.",
+    )
 
 
 @contextmanager

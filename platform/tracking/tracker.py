@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import Unreachable, UserError
 from ..paths import SweepPaths
-from .check import checked_uri, first_line
+from .check import checked_uri, first_line, refused_login
 from .place import Place, Target, only_sender
 from .sender import Sender
 
@@ -126,6 +126,7 @@ def catch_up(
         Facts sent.
 
     Raises:
+        Refused: the tracker does not let us in.
         Unreachable: the tracker does not take them.
     """
     if experiment is None:
@@ -147,6 +148,8 @@ def _step(sender: Sender, uri: str) -> int:
     except UserError:
         raise
     except Exception as error:
+        if refusal := refused_login(error, uri):
+            raise refusal from None
         raise Unreachable(
             f"the tracker does not take the record: {first_line(error)}",
             key="tracking.uri",

@@ -24,6 +24,7 @@ from .running.conclude import conclude
 from .running.desk import Desk
 from .running.phases import confirmations, search_requests
 from .running.ray_bridge import Marshal, TrialQueue, configure_tune
+from .running.ray_start import start_ray
 from .running.stopping import Stopping
 from .search.start import open_search
 from .store.base import Stages
@@ -73,6 +74,7 @@ def run_sweep(
     Raises:
         Refused: the name is taken, there is nothing to resume or to retry, somebody else runs it, or data or code changed.
         UserError: the cluster has too little for one trial.
+        Unreachable: the cluster does not answer, or Ray does not start.
     """
     paths = home.sweep(plan.spec.name)
     check_going(plan, paths, going)
@@ -183,16 +185,18 @@ def _write_spec(paths: SweepPaths, plan: Plan) -> None:
 
 @contextlib.contextmanager
 def connection(address: str | None) -> Iterator[dict[str, float]]:
-    """A connection to Ray, and what the cluster has."""
+    """A connection to Ray, and what the cluster has.
+
+    Raises:
+        Unreachable: see :func:`.running.ray_start.start_ray`.
+    """
     configure_tune()
     import ray
 
     # Lost workers and failures are on record and shown with their reasons; Ray's own tracebacks would bury them.
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    embedded = {} if address else {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-    # "local" and not None: a RAY_ADDRESS or a forgotten `ray start` would otherwise be joined instead.
-    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **embedded)
+    start_ray(address)
     try:
         yield {kind: float(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
     finally:

@@ -344,6 +344,8 @@ def _ray_start(rig: Rig, number: int, shape: Shape) -> list[str]:
         "num-gpus": shape.gpus,
         "resources": json.dumps(dict(shape.custom)),
         "labels": ",".join(f"{key}={value}" for key, value in shape.labels.items()),
+        # A folder each: sockets are named by counting those that are there, which nodes that start at once would share.
+        "temp-dir": f"{rig.scratch}/{number}",
         "object-store-memory": OBJECT_STORE_BYTES,
         "include-log-monitor": "false",
         "min-worker-port": 0,
@@ -358,7 +360,6 @@ def _ray_start(rig: Rig, number: int, shape: Shape) -> list[str]:
             "dashboard-port": dashboard,
             "dashboard-host": rig.network.address(1),
             "ray-client-server-port": client,
-            "temp-dir": rig.scratch,
         }
     else:
         options |= {"address": rig.address}

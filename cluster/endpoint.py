@@ -14,7 +14,7 @@ OLDEST_RAY = "2.55"
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 4.0, 5.0
 _ADDRESS_VARIABLES = ("FLOWSWEEP_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _ADDRESS_FIX = "Give the address of the cluster's dashboard, such as `--address http://HOST:8265`."
-_TOKEN_FIX = (
+TOKEN_FIX = (
     "Set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a file that holds it, to the token the cluster was "
     "started with."
 )
@@ -26,6 +26,12 @@ class Endpoint:
 
     url: str
     token: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+
+    @property
+    def verify(self) -> str | bool:
+        """What an https certificate is checked against: a file, or what the library does by itself."""
+        return self.ca_file or True
 
     @property
     def headers(self) -> dict[str, str]:
@@ -33,30 +39,56 @@ class Endpoint:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
-def endpoint(address: str | None = None, *, allow_insecure: bool = False) -> Endpoint:
+def endpoint(
+    address: str | None = None,
+    *,
+    allow_insecure: bool = False,
+    token: str | None = None,
+    ca_file: str | None = None,
+) -> Endpoint:
     """The cluster a command is for, before anything is sent to it.
 
     Args:
         address: what the user gave; else ``$FLOWSWEEP_ADDRESS``, ``$RAY_API_SERVER_ADDRESS``, ``$RAY_ADDRESS``.
         allow_insecure: speak to another machine in plain text and without a token.
+        token: the cluster's own; else the one Ray itself would use.
+        ca_file: certificates to check an https address against; else what the environment names.
 
     Raises:
-        UserError: there is no address, it is not a dashboard's, or the token cannot be read.
+        UserError: there is no address, it is not a dashboard's, or the token or the certificates cannot be read.
         Refused: another machine, plain http and no token.
     """
     key, given = _given(address)
-    url, host = _checked_url(given, key)
-    token = _token(_is_this_machine(host))
-    if not (token or allow_insecure or url.startswith("https://") or _is_this_machine(host)):
+    url, host = checked_url(given, key)
+    token = token or _token(is_this_machine(host))
+    if not (token or allow_insecure or url.startswith("https://") or is_this_machine(host)):
         raise Refused(
             "speaks plain http to another machine and no token is set: whoever can reach that port can run "
             "any code there, and whoever is on the way can change what you send",
             key=key,
             value=url,
-            fix=f"{_TOKEN_FIX} Or open a tunnel (`ssh -L 8265:localhost:8265 HOST`) and use "
+            fix=f"{TOKEN_FIX} Or open a tunnel (`ssh -L 8265:localhost:8265 HOST`) and use "
             "http://localhost:8265. On a network you trust, pass --allow-insecure.",
         )
-    return Endpoint(url, token)
+    return Endpoint(url, token, _certificates(ca_file) if url.startswith("https://") else None)
+
+
+def _certificates(ca_file: str | None) -> str | None:
+    """One file for both libraries that speak to the dashboard: left alone, each reads another variable."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+    key, path = next(
+        (
+            (key, path)
+            for key, path in (("ca_file", ca_file), *((n, os.environ.get(n)) for n in names))
+            if path
+        ),
+        ("", ""),
+    )
+    if not path:
+        return None
+    if not os.access(Path(path).expanduser(), os.R_OK):
+        raise UserError("names certificates that cannot be read", key=key, value=path)
+    return str(Path(path).expanduser())
 
 
 def _given(address: str | None) -> tuple[str, str]:
@@ -68,7 +100,12 @@ def _given(address: str | None) -> tuple[str, str]:
     raise UserError("is required", key="--address", fix=f"{_ADDRESS_FIX} Or set FLOWSWEEP_ADDRESS.")
 
 
-def _checked_url(address: str, key: str) -> tuple[str, str]:
+def checked_url(address: str, key: str) -> tuple[str, str]:
+    """A dashboard's address and its host.
+
+    Raises:
+        UserError: it is something else, or holds a login.
+    """
     try:
         parts = urlsplit(address.strip())
         host, _ = parts.hostname, parts.port
@@ -81,7 +118,8 @@ def _checked_url(address: str, key: str) -> tuple[str, str]:
     return parts.geturl().rstrip("/"), host
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether only this machine can be meant, so that nothing is sent over a network."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -112,10 +150,10 @@ def _token_in(path: Path, key: str) -> str:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         raise UserError(
-            "names a token that cannot be read", key=key, value=str(path), fix=_TOKEN_FIX
+            "names a token that cannot be read", key=key, value=str(path), fix=TOKEN_FIX
         ) from None
     if not token:
-        raise UserError("names a token file that is empty", key=key, value=str(path), fix=_TOKEN_FIX)
+        raise UserError("names a token file that is empty", key=key, value=str(path), fix=TOKEN_FIX)
     return token
 
 
@@ -124,19 +162,23 @@ def ray_version(at: Endpoint) -> str:
 
     Raises:
         Unreachable: nothing answers in time, or what answers is not Ray.
-        Refused: the cluster wants a token, or another one.
-        UserError: its Ray is too old.
+        Refused: the cluster wants a token, or another one, or its Ray is too old.
     """
     import requests
 
     try:
-        reply = requests.get(
-            f"{at.url}/api/version", headers=at.headers, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+        reply = requests.get(  # A redirect could lead the token to another server.
+            f"{at.url}/api/version",
+            headers=at.headers,
+            timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+            verify=at.verify,
+            allow_redirects=False,
         )
     except requests.exceptions.SSLError as error:
         raise Unreachable(
             f"its certificate was not accepted: {_last_cause(error)}", key="--address", value=at.url,
-            fix="Set REQUESTS_CA_BUNDLE to the certificate authority's file, or use the name it was issued for.",
+            fix="Name the certificate authority's file (`ca_file` of the cluster's profile, or REQUESTS_CA_BUNDLE), "
+            "use the name the certificate was issued for, or have it renewed.",
         ) from None  # fmt: skip
     except requests.exceptions.RequestException as error:
         raise Unreachable(
@@ -156,9 +198,9 @@ def _last_cause(error: BaseException) -> str:
 
 def _check_admitted(status: int, at: Endpoint) -> None:
     if status == 401:
-        raise Refused("asks for a token and none was sent", key="--address", value=at.url, fix=_TOKEN_FIX)
+        raise Refused("asks for a token and none was sent", key="--address", value=at.url, fix=TOKEN_FIX)
     if status == 403:
-        raise Refused("does not accept the token", key="--address", value=at.url, fix=_TOKEN_FIX)
+        raise Refused("does not accept the token", key="--address", value=at.url, fix=TOKEN_FIX)
 
 
 def _version_in(reply, at: Endpoint) -> str:
@@ -177,7 +219,7 @@ def _checked_version(version: str) -> str:
     from packaging.version import Version
 
     if Version(version) < Version(OLDEST_RAY):
-        raise UserError(
+        raise Refused(
             "the cluster's Ray is too old", key="Ray", value=version,
             fix=f"Install Ray {OLDEST_RAY} or later on every node.",
         )  # fmt: skip

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..platform.errors import Unreachable, UserError, nearest
-from .submit import SWEEP
+from .submit import HOME, PYTHON, SWEEP
 
 if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
@@ -24,6 +24,9 @@ class Job:
         status: pending, running, stopped, succeeded or failed.
         message: the cluster's own words on it; the end of the log when it failed.
         started, ended: ISO 8601 in UTC.
+        exit_code: of the command line there, once it has ended.
+        home: the folder its record is in, as it was submitted with; None: the node's own.
+        python: the interpreter it was submitted with.
     """
 
     job: str
@@ -32,6 +35,9 @@ class Job:
     message: str | None
     started: str | None
     ended: str | None
+    exit_code: int | None = None
+    home: str | None = None
+    python: str = "python"
 
     @property
     def over(self) -> bool:
@@ -88,18 +94,22 @@ def follow(client: JobSubmissionClient, job: Job, write: Callable[[str], object]
 
 
 def stop(client: JobSubmissionClient, job: Job) -> bool:
-    """Ask it to end; whether it was running."""
+    """Ask it to end as a Ctrl-C would: its trials store their state first. Whether it was running."""
     return not job.over and client.stop_job(job.job)
 
 
 def _job(details: JobDetails) -> Job:
+    metadata = details.metadata or {}
     return Job(
         job=details.submission_id or details.job_id or "",
-        sweep=(details.metadata or {})[SWEEP],
+        sweep=metadata[SWEEP],
         status=details.status.value.lower(),
         message=details.message,
         started=_time(details.start_time),
         ended=_time(details.end_time),
+        exit_code=details.driver_exit_code,
+        home=metadata.get(HOME) or None,
+        python=metadata.get(PYTHON) or "python",
     )
 
 

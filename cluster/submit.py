@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-import os
+import json
 import shlex
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..platform.errors import Refused, Unreachable
+from ..platform.errors import Refused, UserError
+from ..platform.sweep.yaml_file import dump_yaml
+from .connection import connected
 from .endpoint import Endpoint, ray_version
+from .entry import FAILED, JOB, PACKAGES, READY
 from .package import pack
+from .plugins import Plugin
+from .sameness import difference_text, differences
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 SWEEP = "flowsweep.sweep"
 """The job's metadata key that holds the sweep's name."""
+SPEC = "flowsweep.spec"
+"""The job's metadata key that holds the whole sweep as JSON, so that another of the same name can be told apart."""
+HOME, PYTHON = "flowsweep.home", "flowsweep.python"
+"""The job's metadata keys that say where its record is and what reads it."""
 SWEEP_FILE = "sweep.yaml"
 """The sweep file's name in the job's working directory."""
 STOP_WAIT_S = 180
@@ -34,97 +41,114 @@ class Order:
     """What to run on the cluster.
 
     Attributes:
-        name: the sweep's name.
-        file: its sweep file.
-        arguments: what the command line gets there, before ``--address auto``; the file is ``SWEEP_FILE``.
+        name: the sweep's name; empty for a job that only answers a question.
+        arguments: what ``flowsweep.cluster.entry`` gets there.
+        content: the sweep file's, with everything asked for in place.
+        spec: the same as plain JSON of the typed sweep.
         python: the interpreter on the head node; a bare name is looked up on its PATH.
         home: ``FLOWSWEEP_HOME`` there, a folder that every node sees; the node's own setting when not given.
         variables: more environment variables for the sweep and its trials.
+        packages: packages of the user's own that go along, laid out.
     """
 
     name: str
-    file: Path
     arguments: tuple[str, ...]
+    content: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
     python: str = "python"
     home: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[Plugin, ...] = ()
 
     def entrypoint(self) -> str:
         """The command line on the cluster."""
-        return shlex.join(
-            (self.python, "-m", "flowsweep.cluster.entry", *self.arguments, "--address", "auto")
-        )
+        return shlex.join((self.python, "-m", "flowsweep.cluster.entry", *self.arguments))
 
     def environment(self) -> dict[str, str]:
         """Variables of the job and of everything it starts."""
+        # An interrupt lets trials store their state, however long that takes; a termination leaves them seconds.
+        stop = (
+            {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+            if self.name
+            else {}
+        )
         home = {"FLOWSWEEP_HOME": self.home} if self.home else {}
-        return {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), **self.variables, **home}
+        return {**stop, **self.variables, **home}
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A sweep that was handed over."""
+    """A sweep that was handed over.
+
+    Attributes:
+        ready: whether the cluster has said within the time allowed that the sweep can start.
+        packages: name of every package of the user's own that went along, with the systems it registers.
+    """
 
     job: str
     sweep: str
     address: str
     ray: str
+    ready: bool = False
+    packages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-@contextmanager
-def connected(at: Endpoint) -> Iterator[JobSubmissionClient]:
-    """Ray's client for jobs, talking to ``at`` whatever the environment says.
+class Rejected(UserError):
+    """The cluster looked at what it was sent and would not start it; the code is what it said itself."""
 
-    Raises:
-        Unreachable: the cluster does not answer, or no longer.
-        Refused: it does not let us in.
-    """
-    ray_version(at)
-    import requests
-    from ray.job_submission import JobSubmissionClient
-
-    for chatty in (
-        "dashboard.modules.dashboard_sdk",
-        "dashboard.modules.job.sdk",
-        "_private.runtime_env.packaging",
-    ):
-        logging.getLogger(f"ray.{chatty}").setLevel(logging.WARNING)
-    # Ray lets RAY_API_SERVER_ADDRESS and RAY_ADDRESS win over the address it is given.
-    variable, before = "RAY_API_SERVER_ADDRESS", os.environ.get("RAY_API_SERVER_ADDRESS")
-    os.environ[variable] = at.url
-    try:
-        client = JobSubmissionClient(at.url, headers=dict(at.headers))
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
-    try:
-        yield client
-    except requests.exceptions.RequestException as error:
-        raise Unreachable(f"the cluster stopped answering: {error}", key="--address", value=at.url) from None
+    def __init__(self, said: str, code: int | None):
+        super().__init__("the cluster did not start it", fix=said)
+        self.exit_code = code or 1
 
 
-def submit(order: Order, at: Endpoint, now: datetime | None = None) -> Submitted:
-    """Start ``order`` on the cluster and return at once.
+def submit(order: Order, at: Endpoint, now: datetime | None = None, wait_s: float = 0.0) -> Submitted:
+    """Start ``order`` on the cluster.
+
+    Until the last request nothing has happened there but that packages lie ready, which Ray drops by itself.
+
+    Args:
+        wait_s: how long to wait for the cluster's own checks.
 
     Raises:
         Unreachable: the cluster does not answer.
         Refused: it does not let us in, or a job of this sweep runs there already.
+        Rejected: its checks have failed.
     """
-    with connected(at) as client, tempfile.TemporaryDirectory(prefix="flowsweep-") as scratch:
-        _refuse_second(client, order.name, at)
-        job = client.submit_job(
-            entrypoint=order.entrypoint(),
-            submission_id=job_name(order.name, now or datetime.now(UTC)),
-            metadata={SWEEP: order.name},
-            runtime_env={
-                "working_dir": str(_working_dir(Path(scratch), order.file)),
-                "py_modules": [str(folder) for folder in pack(Path(scratch))],
-                "env_vars": order.environment(),
-            },
-        )
-    return Submitted(job, order.name, at.url, ray_version(at))
+    with tempfile.TemporaryDirectory(prefix="flowsweep-") as scratch, connected(at) as client:
+        _refuse_second(client, order, at)
+        job = job_name(order.name, now or datetime.now(UTC))
+        metadata = {
+            SWEEP: order.name,
+            SPEC: json.dumps(order.spec),
+            PYTHON: order.python,
+            HOME: order.home or "",
+        }
+        start(client, order, job, metadata, Path(scratch))
+        ready = _checked_in(client, job, wait_s)
+    sent = {plugin.name: plugin.systems for plugin in order.packages}
+    return Submitted(job, order.name, at.url, ray_version(at), ready, sent)
+
+
+def start(
+    client: JobSubmissionClient, order: Order, job: str, metadata: Mapping[str, str], scratch: Path
+) -> None:
+    """Upload what the job needs and start it."""
+    parts = [*pack(scratch), *(part for plugin in order.packages for part in plugin.parts)]
+    named = {PACKAGES: ",".join(plugin.name for plugin in order.packages)} if order.packages else {}
+    work = scratch / "work"
+    work.mkdir()
+    if order.content:
+        (work / SWEEP_FILE).write_text(dump_yaml(order.content), encoding="utf-8")
+    client.submit_job(
+        entrypoint=order.entrypoint(),
+        submission_id=job,
+        metadata=dict(metadata),
+        runtime_env={
+            "working_dir": str(work),
+            "py_modules": [str(folder) for folder in parts],
+            "env_vars": {**order.environment(), **named, JOB: job},
+        },
+    )
 
 
 def job_name(sweep: str, when: datetime) -> str:
@@ -132,17 +156,43 @@ def job_name(sweep: str, when: datetime) -> str:
     return f"flowsweep-{sweep}-{when:%Y%m%dT%H%M%S}"
 
 
-def _refuse_second(client: JobSubmissionClient, name: str, at: Endpoint) -> None:
+def _refuse_second(client: JobSubmissionClient, order: Order, at: Endpoint) -> None:
     for job in client.list_jobs():
-        if (job.metadata or {}).get(SWEEP) == name and not job.status.is_terminal():
+        metadata = job.metadata or {}
+        if metadata.get(SWEEP) != order.name or job.status.is_terminal():
+            continue
+        there = _spec_of(metadata)
+        found = differences(there, order.spec) if there and order.spec else []
+        if found:
             raise Refused(
-                f"is already running there as {job.submission_id}", key="name", value=name,
-                fix=f"Follow it (`flowsweep logs {name} --follow`), stop it, or choose another --name.",
+                f"another sweep of this name is running there as {job.submission_id}: {difference_text(found)}",
+                key="name", value=order.name, fix="Choose another --name, or stop that one.",
             )  # fmt: skip
+        raise Refused(
+            f"is already running there as {job.submission_id}", key="name", value=order.name,
+            fix=f"Watch it with `flowsweep attach {order.name}`, or stop it.",
+        )  # fmt: skip
 
 
-def _working_dir(scratch: Path, file: Path) -> Path:
-    folder = scratch / "work"
-    folder.mkdir()
-    shutil.copyfile(file, folder / SWEEP_FILE)
-    return folder
+def _spec_of(metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads(metadata.get(SPEC, "{}")))
+    except ValueError:
+        return {}
+
+
+def _checked_in(client: JobSubmissionClient, job: str, wait_s: float) -> bool:
+    """Wait for the job's own checks, for so long at most; whether they are passed."""
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        info = client.get_job_info(job)
+        said = client.get_job_logs(job)
+        if READY in said:
+            return True
+        if info.status.is_terminal():
+            reason = (
+                said[said.rfind(FAILED) :].removeprefix(FAILED) if FAILED in said else info.message or said
+            )
+            raise Rejected(reason.strip(), info.driver_exit_code)
+        time.sleep(0.3)
+    return False

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from .acceleration import Acceleration
 from .config import FrozenConfig
-from .errors import UserError, nearest
+from .errors import PackageMissing, UserError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -279,8 +279,15 @@ def load_system(name: str) -> System:
 
     Raises:
         UserError: no installed package registers it.
+        PackageMissing: its code needs a package that is not installed here.
     """
     found = {point.name: point for point in entry_points(group="flowsweep.systems")}
     if name not in found:
         raise UserError("unknown system", key="system", value=name, fix=nearest(name, found))
-    return found[name].load()
+    try:
+        return found[name].load()
+    except ModuleNotFoundError as error:
+        raise PackageMissing(
+            f"its code needs {error.name}, which is not installed here", key="system", value=name,
+            fix=f"Install it, or submit to a cluster whose nodes have it: {found[name].value} is loaded there.",
+        ) from error  # fmt: skip

@@ -39,6 +39,10 @@ def _rebuild(cls: type[UserError], args: tuple, state: dict) -> Exception:
     return error
 
 
+class PackageMissing(UserError):
+    """Code that is asked for cannot be loaded where it is asked for; elsewhere it may be."""
+
+
 class UserErrors(UserError):
     """Several mistakes found in one reading, so that the user mends them all at once."""
 

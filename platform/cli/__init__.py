@@ -10,7 +10,20 @@ import typer
 
 from ... import __version__
 from ..errors import UserError
-from . import cluster, data, drill, going_on, handing, launching, records, repeat, stages, sweeps, upkeep
+from . import (
+    attaching,
+    cluster,
+    data,
+    drill,
+    going_on,
+    handing,
+    launching,
+    records,
+    repeat,
+    stages,
+    sweeps,
+    upkeep,
+)
 
 app = typer.Typer(
     name="flowsweep",
@@ -20,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (sweeps, going_on, records, repeat, handing, cluster, stages, upkeep, drill):
+for room in (sweeps, going_on, records, repeat, handing, cluster, attaching, stages, upkeep, drill):
     app.add_typer(room.app)
 app.add_typer(data.app, name="data")
 app.add_typer(launching.app, name="cluster")

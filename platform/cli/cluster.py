@@ -1,10 +1,10 @@
-"""Commands for a Ray cluster that is already there: submit, status, logs, stop."""
+"""Commands for a Ray cluster that is already there: submit, status, attach, logs, stop, clusters."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,20 +12,29 @@ import typer
 from .shared import Json, console, grid, print_json, settings
 
 if TYPE_CHECKING:
-    from ...cluster.endpoint import Endpoint
     from ...cluster.jobs import Job
-    from ...cluster.submit import Order, Submitted
+    from ...cluster.submit import Submitted
+    from ...cluster.target import Target
 
 app = typer.Typer()
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="A cluster of your profiles (see `flowsweep clusters`); else $FLOWSWEEP_CLUSTER."),
+]
 Address = Annotated[
     str | None,
     typer.Option(
-        help="The cluster's dashboard, http://HOST:8265; else $FLOWSWEEP_ADDRESS or Ray's own variables."
+        help="The cluster's dashboard, http://HOST:8265; else $FLOWSWEEP_ADDRESS, your default cluster, or Ray's own variables."
     ),
 ]
 Insecure = Annotated[
-    bool, typer.Option("--allow-insecure", help="Speak to another machine in plain http without a token.")
+    bool,
+    typer.Option(
+        "--allow-insecure",
+        envvar="FLOWSWEEP_ALLOW_INSECURE",
+        help="Speak to another machine in plain http without a token.",
+    ),
 ]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a sweep's name: its newest job.")]
 
@@ -35,6 +44,7 @@ def submit(
     sweep: Annotated[
         str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a shipped sweep.")
     ],
+    cluster: Cluster = None,
     address: Address = None,
     name: Annotated[str | None, typer.Option(help="Another name for the sweep.")] = None,
     set_: Annotated[
@@ -46,32 +56,50 @@ def submit(
     env: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="Environment variable there; repeatable. Its dashboard shows it."
+            metavar="KEY=VALUE",
+            help="Environment variable there; repeatable. No secrets: its dashboard shows it.",
+        ),
+    ] = None,
+    package: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="A package of yours that goes along (a project, a package's folder or a wheel), its systems "
+            "included; repeatable. Its code runs here and there.",
         ),
     ] = None,
     python: Annotated[
-        str, typer.Option(help="The Python on the head node that has the requirements.")
-    ] = "python",
+        str | None,
+        typer.Option(help="The Python on the head node that has the requirements; `python` if nobody says."),
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the sweep stored there under this name.")
+        bool, typer.Option("--resume", help="Go on with what is on record there, whatever the file says now.")
     ] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the cluster's own checks.")
+    ] = 8.0,
     allow_insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
-    """Run a sweep on a Ray cluster, detached from this machine.
+    """Run a sweep on a Ray cluster, detached from this machine. Submitting it again goes on with it.
 
     Example: `flowsweep submit sweep.yaml --address http://HEAD:8265 --home /shared/flowsweep`
     """
-    from ...cluster import submit as cluster
+    from ...cluster.ordering import Wishes, ordered
+    from ...cluster.submit import submit as send
+    from ...cluster.variables import variables_of
 
-    order = replace(
-        _order(sweep, name, set_ or [], resume), python=python, home=home, variables=_variables(env or [])
-    )
-    done = cluster.submit(order, _endpoint(address, allow_insecure))
+    to = _target(cluster, address, allow_insecure)
+    changes = settings(list(set_ or [])) | ({} if name is None else {"name": name})
+    wishes = Wishes(sweep, changes, home, python, variables_of(env or []), tuple(package or ()), resume)
+    with ordered(wishes, to.profile) as (order, unchecked):
+        if unchecked and not as_json:
+            typer.echo(f"Not checked here: {unchecked}", err=True)
+        done = send(order, to.at, wait_s=wait)
     if as_json:
         print_json(asdict(done))
     else:
-        _tell_submitted(done, address, allow_insecure)
+        _tell_submitted(done, to, order.spec.get("tracking", {}).get("uri"))
 
 
 @app.command()
@@ -79,15 +107,16 @@ def status(
     job: Annotated[
         str | None, typer.Argument(metavar="[JOB]", help="A job's id or a sweep's name; all when left out.")
     ] = None,
+    cluster: Cluster = None,
     address: Address = None,
     allow_insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """What became of submitted sweeps."""
     from ...cluster import jobs
-    from ...cluster.submit import connected
+    from ...cluster.connection import connected
 
-    with connected(_endpoint(address, allow_insecure)) as client:
+    with connected(_target(cluster, address, allow_insecure).at) as client:
         found = jobs.list_jobs(client) if job is None else [jobs.find(client, job)]
     if as_json:
         print_json([asdict(one) for one in found] if job is None else asdict(found[0]))
@@ -102,15 +131,17 @@ def status(
 @app.command()
 def logs(
     job: JobName,
+    cluster: Cluster = None,
     address: Address = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is over.")] = False,
     allow_insecure: Insecure = False,
 ) -> None:
     """What a submitted sweep has printed."""
     from ...cluster import jobs
-    from ...cluster.submit import connected
+    from ...cluster.connection import connected
 
-    with connected(_endpoint(address, allow_insecure)) as client:
+    to = _target(cluster, address, allow_insecure)
+    with connected(to.at) as client:
         found = jobs.find(client, job)
         if not follow:
             _write(jobs.logs(client, found))
@@ -118,7 +149,7 @@ def logs(
         try:
             over = jobs.follow(client, found, _write)
         except KeyboardInterrupt:
-            typer.echo(f"\n{found.job} goes on. End it with: flowsweep stop {found.job}", err=True)
+            typer.echo(f"\n{found.job} goes on. End it with: flowsweep stop {found.job}{to.option}", err=True)
             return
     typer.echo(f"{over.job}: {over.status}", err=True)
     raise typer.Exit(0 if over.status == "succeeded" else 1)
@@ -126,13 +157,17 @@ def logs(
 
 @app.command()
 def stop(
-    job: JobName, address: Address = None, allow_insecure: Insecure = False, as_json: Json = False
+    job: JobName,
+    cluster: Cluster = None,
+    address: Address = None,
+    allow_insecure: Insecure = False,
+    as_json: Json = False,
 ) -> None:
-    """End a submitted sweep; what it has recorded stays."""
+    """End a submitted sweep: its trials store their state, and what it has recorded stays."""
     from ...cluster import jobs
-    from ...cluster.submit import connected
+    from ...cluster.connection import connected
 
-    with connected(_endpoint(address, allow_insecure)) as client:
+    with connected(_target(cluster, address, allow_insecure).at) as client:
         found = jobs.find(client, job)
         stopping = jobs.stop(client, found)
     if as_json:
@@ -141,51 +176,74 @@ def stop(
         typer.echo(f"{found.job}: stopping." if stopping else f"{found.job}: already {found.status}.")
 
 
-def _endpoint(address: str | None, allow_insecure: bool) -> Endpoint:
-    from ...cluster.endpoint import endpoint
+@app.command()
+def clusters(
+    check: Annotated[
+        bool, typer.Option("--check", help="Ask each whether it answers and lets you in.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the clusters you have described, and where you describe them."""
+    from ...cluster.profiles import profile_file, read_profiles
 
-    return endpoint(address, allow_insecure=allow_insecure)
-
-
-def _order(sweep: str, name: str | None, assignments: Sequence[str], resume: bool) -> Order:
-    """Check the sweep here, so that a mistake in it never reaches the cluster; data and cores are checked there."""
-    from ...cluster.submit import SWEEP_FILE, Order
-    from ..sweep.resolve import resolve
-    from ..sweep.spec import load_spec, sweep_file
-
-    overrides = settings(list(assignments)) | ({} if name is None else {"name": name})
-    spec = resolve(load_spec(sweep, overrides)).spec
-    if resume:
-        arguments = ["resume", spec.name]
+    profiles = read_profiles()
+    rows = []
+    for name, profile in profiles.clusters.items():
+        asked = {"answer": _answer(name, profile)} if check else {}
+        rows.append(
+            {"name": name, "default": name == profiles.default, **profile.model_dump(mode="json"), **asked}
+        )
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        typer.echo(f"No cluster is described in {profile_file()}. What goes there: docs/cluster.md.")
     else:
-        arguments = ["run", SWEEP_FILE, *(part for text in assignments for part in ("--set", text))]
-        arguments += [] if name is None else ["--name", name]
-    return Order(spec.name, sweep_file(sweep), tuple(arguments))
+        columns = ["cluster", "address", "home", "tracker", *(["answer"] if check else [])]
+        named = [row["name"] + (" (default)" if row["default"] else "") for row in rows]
+        cells = [
+            [first, *(str(row[column] or "") for column in columns[1:])]
+            for first, row in zip(named, rows, strict=True)
+        ]
+        console.print(grid(str(profile_file()), columns, cells), soft_wrap=True, markup=False)
+    if any(str(row.get("answer", "Ray")).startswith("Ray") is False for row in rows):
+        raise typer.Exit(4)
 
 
-def _variables(assignments: Sequence[str]) -> dict[str, str]:
+def _answer(name: str, profile) -> str:
+    """What a cluster says when it is asked: its version, or why it cannot be used."""
+    from ...cluster.endpoint import ray_version
+    from ...cluster.target import at_profile
     from ..errors import UserError
 
-    pairs = [text.partition("=") for text in assignments]
-    for text, (name, sign, _) in zip(assignments, pairs, strict=True):
-        if not (sign and name.isidentifier()):
-            raise UserError(
-                "must look like KEY=VALUE", key="--env", value=text, fix="Example: --env HF_HOME=/shared/hf."
-            )
-    return {name: value for name, _, value in pairs}
+    try:
+        return f"Ray {ray_version(at_profile(profile))}"
+    except UserError as error:
+        return str(error)
 
 
-def _tell_submitted(done: Submitted, address: str | None, allow_insecure: bool) -> None:
+def _target(cluster: str | None, address: str | None, allow_insecure: bool) -> Target:
+    from ...cluster.target import target
+
+    return target(cluster, address, allow_insecure)
+
+
+def _tell_submitted(done: Submitted, to: Target, tracker: str | None) -> None:
     import ray
 
     typer.echo(f"{done.sweep} was submitted to {done.address} as {done.job}.")
+    for package, systems in done.packages.items():
+        registered = f", which registers {', '.join(systems)}" if systems else ""
+        typer.echo(f"With it went {package}{registered}: its code runs there.")
     if done.ray != ray.__version__:
         typer.echo(
             f"The cluster runs Ray {done.ray}, this machine {ray.__version__}; the sweep runs on the cluster's."
         )
-    where = (f" --address {address}" if address else "") + (" --allow-insecure" if allow_insecure else "")
-    for command in ("status {}", "logs {} --follow", "stop {}"):
-        typer.echo(f"  flowsweep {command.format(done.sweep)}{where}")
+    if not done.ready:
+        typer.echo("The cluster has not begun with it yet; `flowsweep status` says what becomes of it.")
+    if tracker:
+        typer.echo(f"Runs will be at {tracker}.")
+    for command in ("attach {}", "status {}", "logs {} --follow", "stop {}"):
+        typer.echo(f"  flowsweep {command.format(done.sweep)}{to.option}")
 
 
 def _print_table(found: Sequence[Job]) -> None:

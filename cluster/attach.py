@@ -1,0 +1,167 @@
+"""Watching a sweep from anywhere: its facts, from the folder where that is seen, else through the cluster's own interface."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..platform.errors import Unreachable, UserError
+from ..platform.paths import Home, SweepPaths
+from ..platform.record.journal import Fact
+from ..trainables.lossless_json import loads
+from . import jobs
+from .connection import connected
+from .entry import FAILED
+from .jobs import Job
+from .relay import LIFE_S, MARK, answers
+from .submit import Order, start
+from .target import Target
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+SIDE = "flowsweep.side"
+"""The metadata key of jobs that only answer a question."""
+ANSWER_S = 60.0
+"""How long such a job may take to say its first word; starting one takes some seconds."""
+PATIENCE_S = 60.0
+"""How long a sweep that was just submitted may take to begin its record."""
+AGAIN_S = 2.0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Between facts: ``now``, all that had happened is told; ``over``, no more come; ``left``, its driver is gone."""
+
+    kind: Literal["now", "over", "left"]
+    job: Job | None = None
+    """The sweep's job as it ended, where it has one."""
+
+
+def watch_here(paths: SweepPaths) -> Generator[Fact | Mark, None, None]:
+    """The facts of a sweep whose folder is seen from here, until it is over."""
+    for said in answers(paths, -1, float("inf")):
+        yield Fact(**said["fact"]) if "fact" in said else Mark(said["mark"])
+
+
+def watch(to: Target, name: str) -> Generator[Fact | Mark, None, None]:
+    """The facts of a sweep on a cluster, until it is over.
+
+    Args:
+        name: the sweep's, or one of its jobs'.
+
+    Raises:
+        UserError: nothing of that name was submitted there, or nothing is on record.
+        Unreachable: the connection was lost; the sweep itself goes on.
+    """
+    with connected(to.at) as client:
+        job = jobs.find(client, name)
+        seen = seen_here(job)
+    if seen:
+        yield from watch_here(seen)
+        return
+    after = -1
+    while True:
+        mark = ""
+        with connected(to.at) as client:
+            patience = 0.0 if job.over else PATIENCE_S
+            question = ("relay", job.sweep, "--after", str(after), "--patience-s", f"{patience:g}")
+            with contextlib.closing(_asked(client, to, question, job.home, job.python)) as said:
+                for answer in said:
+                    if "fact" in answer:
+                        fact = Fact(**answer["fact"])
+                        after = max(after, fact.seq)
+                        yield fact
+                    elif (mark := answer["mark"]) == "now":
+                        yield Mark("now")
+            job = jobs.find(client, job.job)
+        if mark in ("over", "left") and job.over:
+            yield Mark("over" if mark == "over" else "left", job)
+            return
+        time.sleep(AGAIN_S)  # its job goes on: the record is about to
+
+
+def seen_here(job: Job) -> SweepPaths | None:
+    """The sweep's folder, if it is seen from here; known by the job's id, which the job has left in it."""
+    if job.home is None:
+        return None
+    paths = Home(Path(job.home)).sweep(job.sweep)
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if (paths.root / "job").read_text(encoding="utf-8").strip() == job.job and paths.journal.exists():
+            return paths
+    return None
+
+
+def sweeps_on(to: Target) -> list[dict[str, Any]]:
+    """Every sweep on record in the cluster's home, newest first, as `list --json` has them.
+
+    Raises:
+        Unreachable: the cluster does not answer.
+    """
+    with connected(to.at) as client:
+        newest = next(iter(jobs.list_jobs(client)), None) if to.name is None else None
+        home, python = (newest.home, newest.python) if newest else (to.profile.home, to.profile.python)
+        with contextlib.closing(_asked(client, to, ("list",), home, python)) as said:
+            return list(next(said))
+
+
+def _asked(
+    client: JobSubmissionClient, to: Target, question: tuple[str, ...], home: str | None, python: str
+) -> Generator[Any, None, None]:
+    """What a small job on the cluster answers, line by line; it is ended when nobody listens any more."""
+    import asyncio
+
+    job = f"flowsweep-{question[0]}-{secrets.token_hex(6)}"
+    order = Order("", question, python=python, home=home, variables=dict(to.profile.env))
+    with tempfile.TemporaryDirectory(prefix="flowsweep-") as scratch:
+        start(client, order, job, {SIDE: question[0]}, Path(scratch))
+    loop = asyncio.new_event_loop()
+    lines = _lines(client, job)
+    try:
+        while True:
+            try:
+                line = loop.run_until_complete(asyncio.wait_for(anext(lines), LIFE_S + ANSWER_S))
+            except StopAsyncIteration:
+                return
+            except (OSError, RuntimeError, TimeoutError) as error:
+                raise Unreachable(
+                    f"the connection was lost: {error}", key="--address", value=to.at.url,
+                    fix="The sweep goes on; attach again.",
+                ) from None  # fmt: skip
+            if line.startswith(MARK):
+                yield loads(line.removeprefix(MARK))
+            elif line.startswith(FAILED):
+                raise UserError("the cluster could not answer", fix=line.removeprefix(FAILED))
+    finally:
+        with contextlib.suppress(Exception):
+            loop.run_until_complete(lines.aclose())
+        loop.close()
+        _end(client, job)
+
+
+async def _lines(client: JobSubmissionClient, job: str) -> AsyncGenerator[str, None]:
+    """The log's lines, whole ones only: it comes in pieces that end anywhere."""
+    rest = ""
+    async for piece in client.tail_job_logs(job):
+        *whole, rest = (rest + piece).split("\n")
+        for line in whole:
+            yield line
+    if rest:
+        yield rest
+
+
+def _end(client: JobSubmissionClient, job: str) -> None:
+    """End a side job and forget it; whatever goes wrong, it ends by itself."""
+    with contextlib.suppress(Exception):
+        client.stop_job(job)
+        for _ in range(20):
+            if client.get_job_status(job).is_terminal():
+                client.delete_job(job)
+                return
+            time.sleep(0.1)

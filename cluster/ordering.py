@@ -1,0 +1,91 @@
+"""From what a person asks for to what is sent: everything that can be found wrong here never reaches the cluster."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..platform.sweep.resolve import resolve
+from ..platform.sweep.spec import SweepSpec, sweep_file
+from ..platform.sweep.yaml_file import overridden, read_yaml
+from ..trainables.config import parse
+from ..trainables.errors import PackageMissing
+from .plugins import importable, lay_out
+from .profiles import Profile, profile_file
+from .submit import SWEEP_FILE, Order
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks for.
+
+    Attributes:
+        sweep: a sweep file, or the name of a shipped sweep.
+        changes: dotted key to a value in YAML notation.
+        home, python: instead of the profile's.
+        variables: besides the profile's.
+        packages: folders or wheels, besides the profile's.
+        resume: go on with what is on record there, whatever the file says.
+    """
+
+    sweep: str
+    changes: Mapping[str, str] = field(default_factory=dict)
+    home: str | None = None
+    python: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    resume: bool = False
+
+
+@contextmanager
+def ordered(wishes: Wishes, profile: Profile) -> Iterator[tuple[Order, str]]:
+    """The order, and what could not be checked here because a package is missing; for as long as its packages lie ready.
+
+    Raises:
+        UserError, UserErrors: something about the sweep or a package cannot work.
+    """
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowsweep-")))
+        beside = profile_file().parent
+        places = [*(str(beside / Path(place).expanduser()) for place in profile.packages), *wishes.packages]
+        plugins = [lay_out(place, scratch / str(number)) for number, place in enumerate(places)]
+        stack.enter_context(importable(scratch / str(number) for number in range(len(plugins))))
+        content = with_defaults(overridden(read_yaml(sweep_file(wishes.sweep)), wishes.changes), profile)
+        spec, unchecked = parse(SweepSpec, content), ""
+        try:
+            resolve(spec)  # data and cores are looked at there
+        except PackageMissing as error:
+            unchecked = str(error)
+        arguments = ("resume", spec.name) if wishes.resume else ("take-up", SWEEP_FILE)
+        yield (
+            Order(
+                name=spec.name,
+                arguments=arguments,
+                content=content,
+                spec={} if wishes.resume else spec.model_dump(mode="json"),
+                python=wishes.python or profile.python,
+                home=wishes.home or profile.home,
+                variables={**profile.env, **wishes.variables},
+                packages=tuple(plugins),
+            ),
+            unchecked,
+        )
+
+
+def with_defaults(content: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
+    """A sweep file's content with what the cluster's profile says wherever the file says nothing."""
+    merged = dict(content)
+    said = {
+        "tracking": {"uri": profile.tracker},
+        "storage": {"stages": profile.stages},
+        "resources": profile.resources,
+    }
+    for part, values in said.items():
+        known = {key: value for key, value in values.items() if value is not None}
+        if known and isinstance(merged.get(part) or {}, Mapping):
+            merged[part] = {**known, **(merged.get(part) or {})}
+    return merged

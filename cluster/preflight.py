@@ -1,0 +1,140 @@
+"""On the cluster, before a sweep starts there: everything that can be known within seconds to stand in its way."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..platform.doctor.packages import judge_requirement, requirements, vulnerabilities
+from ..platform.errors import Refused, UserError
+from ..platform.paths import Home
+from ..platform.store.opening import check_store
+from ..platform.sweep.resolve import resolve
+from ..platform.sweep.spec import SweepSpec, load_spec
+from ..trainables.redaction import redacted
+from .entry import FAILED, JOB, PACKAGE, READY
+from .sameness import difference_text, recorded_difference
+
+PROBE_BYTES = 1 << 20
+LEAST_FREE_BYTES = 64 << 20
+"""A home with less room cannot hold even the record and a checkpoint of a small sweep."""
+
+
+def carry_out(arguments: Sequence[str]) -> int:
+    """Do what a job was sent for. A sweep's own process goes on as the command line, so that it hears a stop request."""
+    mode, *rest = arguments
+    try:
+        if mode == "relay":
+            from .relay import relay
+
+            return relay(rest)
+        if mode == "list":
+            from .relay import tell_sweeps
+
+            return tell_sweeps()
+        command = _command(mode, rest)
+    except UserError as error:
+        print(f"{FAILED}{redacted(str(error))}", file=sys.stderr, flush=True)
+        return error.exit_code
+    print(READY, flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", f"{PACKAGE}.platform.cli", *command, "--address", "auto"])
+
+
+def _command(mode: str, rest: Sequence[str]) -> list[str]:
+    """What the command line is to do, once it is known that it can be begun.
+
+    Raises:
+        UserError, Refused, Unreachable: it cannot.
+    """
+    check_versions()
+    home = Home.default()
+    check_home(home.root)
+    if mode == "resume":
+        (name,) = rest
+        spec, command = load_spec(_recorded(home, name)), ["resume", name]
+    elif mode == "take-up":
+        (file,) = rest
+        spec = resolve(load_spec(file)).spec
+        command = _run_or_resume(spec, home, file)
+    else:
+        raise UserError("is nothing this job can do", key="MODE", value=mode)
+    check_store(home, spec.storage.stages)
+    _note_job(home, spec.name)
+    return command
+
+
+def _run_or_resume(spec: SweepSpec, home: Home, file: str) -> list[str]:
+    different = recorded_difference(spec, home.sweep(spec.name))
+    if different is None:
+        return ["run", file]
+    if different:
+        raise Refused(
+            f"another sweep of this name is on record there: {difference_text(different)}",
+            key="name", value=spec.name,
+            fix="Choose another --name, or go on with what is on record: `flowsweep submit ... --resume`.",
+        )  # fmt: skip
+    print(f"{spec.name} is on record here; going on with it.", flush=True)
+    return ["resume", spec.name]
+
+
+def _recorded(home: Home, name: str) -> Path:
+    paths = home.sweep(name)
+    if not paths.spec.exists():
+        raise Refused(
+            "there is no sweep of this name on record there", key="name", value=name,
+            fix="Submit it without --resume, or give the --home it was run with.",
+        )  # fmt: skip
+    return paths.spec
+
+
+def check_versions() -> None:
+    """This Python's packages are recent enough, and free of what would open the cluster to others.
+
+    Raises:
+        Refused: naming every package that is not.
+    """
+    wrong = [finding.what for one in requirements() if (finding := judge_requirement(one))]
+    import ray
+
+    wrong += [finding.what for finding in vulnerabilities("ray", ray.__version__)]
+    if wrong:
+        raise Refused(
+            f"the packages of {sys.executable} do not fit: {'; '.join(wrong)}",
+            fix="Install what flowsweep requires on every node, or name a Python that has it with --python.",
+        )
+
+
+def check_home(root: Path) -> None:
+    """The home can be written to and has room.
+
+    Raises:
+        Refused: it cannot, or has not.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        free = os.statvfs(root)
+    except OSError as error:
+        raise Refused(
+            f"the home cannot be written to: {error.strerror}", key="--home", value=str(root),
+            fix="Free some room or mend its permissions there, or give another folder that every node sees.",
+        ) from None  # fmt: skip
+    if (free_bytes := free.f_bavail * free.f_frsize) < LEAST_FREE_BYTES:
+        raise Refused(
+            f"the home has {free_bytes >> 20} MiB left", key="--home", value=str(root),
+            fix="Free some room there (`flowsweep gc`), or give another folder that every node sees.",
+        )  # fmt: skip
+
+
+def _note_job(home: Home, sweep: str) -> None:
+    """Leave the job's id beside the record: a client that finds it in a folder it sees knows that to be the same folder."""
+    from ..trainables.artifacts import write_text
+
+    if job := os.environ.get(JOB):
+        write_text(home.sweep(sweep).root / "job", f"{job}\n")

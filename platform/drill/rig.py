@@ -34,8 +34,8 @@ class Broken(Exception):
 
 
 def failed(why: str) -> Exception:
-    """What a command that failed amounts to: a machine too busy for Ray to start in its 30 s is no fault of the sweep."""
-    return (Missed if "Ray did not start in the time" in why else Broken)(why)
+    """What a command that failed amounts to: a machine too busy for Ray to start is no fault of the sweep."""
+    return (Missed if "Ray did not start in time" in why else Broken)(why)
 
 
 class Skipped(Exception):

@@ -12,12 +12,14 @@ from ..errors import Unreachable, UserError
 
 ANSWER_S = 10.0
 """How long a cluster's address may take to accept a connection."""
-PATIENCE = "RAY_gcs_server_port_wait_time_s"
-"""What Ray reads: seconds until its own server must be up, and tries (of half a minute) to reach another's."""
-START_S, TRIES = 120, 2
+SERVER_WAIT, DAEMON_WAIT = "RAY_gcs_server_port_wait_time_s", "RAY_raylet_start_wait_time_s"
+"""Seconds that Ray waits for its server to come up and for its daemon to register; of itself 30 each, little on a
+busy machine. Where it joins a cluster, the first counts tries of half a minute to reach the server."""
+START_WAITS = {SERVER_WAIT: "120", DAEMON_WAIT: "120"}
+JOIN_WAITS = {SERVER_WAIT: "2"}
 START_FIX = (
-    "Try again when the machine is less busy: the 30 s that Ray gives its daemon are fixed (ray 2.60). "
-    "A Ray that is up already is not waited for: `ray start --head`, then `--address auto`."
+    f"Try again when the machine is less busy, give Ray more seconds than 120 ({SERVER_WAIT}, {DAEMON_WAIT}), "
+    "or start it once with `ray start --head` and use `--address auto`."
 )
 LOGS_FIX = "Ray's logs are in the newest folder of /tmp/ray; `flowsweep doctor` looks for usual causes."
 ADDRESS_FIX = "Is it up, and is this Ray's own port (6379 as a rule) or `auto`, on a node of the cluster?"
@@ -28,16 +30,15 @@ def start_ray(address: str | None) -> None:
 
     Raises:
         UserError: the address is none that sweeps can be run at.
-        Unreachable: the cluster does not answer, or Ray cannot start; on a busy machine it gives up after its own limits.
+        Unreachable: the cluster does not answer, or Ray cannot start; on a busy machine it gives up after a while.
     """
     import ray
 
     if address:
         _check_listens(address)
     embedded = {} if address else {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-    patience = {PATIENCE: str(TRIES if address else START_S)}
     try:
-        with _environment(patience):
+        with _environment(JOIN_WAITS if address else START_WAITS):
             # "local" and not None: a RAY_ADDRESS or a forgotten `ray start` would otherwise be joined instead.
             ray.init(
                 address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **embedded
@@ -54,7 +55,7 @@ def unstarted(error: BaseException) -> Unreachable:
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     state = f"load {load:.1f} on {cores} cores"
     fix = START_FIX if load > cores else LOGS_FIX
-    return Unreachable(f"Ray did not start in the time it gives itself ({state}): {said}", fix=fix)
+    return Unreachable(f"Ray did not start in time ({state}): {said}", fix=fix)
 
 
 def unconnected(address: str, error: BaseException) -> Unreachable:

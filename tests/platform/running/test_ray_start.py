@@ -12,10 +12,29 @@ from pathlib import Path
 
 import pytest
 from flowsweep.platform.errors import Unreachable, UserError
-from flowsweep.platform.running.ray_start import PATIENCE, start_ray, unstarted
+from flowsweep.platform.running.ray_start import DAEMON_WAIT, SERVER_WAIT, start_ray, unstarted
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 
 FLOWSWEEP = [sys.executable, "-m", "flowsweep.platform.cli"]
+HELD_UP = """
+import threading, time
+import psutil
+from flowsweep.platform.running.ray_start import start_ray
+
+def hold_up():
+    while True:
+        for child in psutil.Process().children(recursive=True):
+            if child.name() == "raylet":
+                child.suspend()
+                print("held up")
+                time.sleep(40)
+                child.resume()
+                return
+
+threading.Thread(target=hold_up, daemon=True).start()
+start_ray(None)
+print("started")
+"""
 
 
 @pytest.fixture
@@ -58,15 +77,15 @@ def test_addresses_of_other_servers_are_refused_with_what_to_use_instead(address
 
 
 def test_a_ray_that_starts_too_slowly_ends_the_command_with_one_line_and_leaves_no_sweep(run, tmp_path):
-    done = run(**{PATIENCE: "0"})
+    done = run(**{SERVER_WAIT: "0"})
     assert done.returncode == 4, done.stderr
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("Error: Ray did not start in the time it gives itself (load ")
+    assert line.startswith("Error: Ray did not start in time (load ")
     assert "Timed out waiting for file" in line
     assert not list(tmp_path.glob("home/sweeps/*"))
 
 
-def test_rays_fixed_limit_is_known_for_what_it_is_and_the_load_decides_what_to_do(monkeypatch):
+def test_rays_own_words_are_known_and_the_load_decides_what_to_do(monkeypatch):
     from ray._private import node
 
     said = 'raise Exception(\n                        "The current node timed out during startup. '
@@ -84,6 +103,19 @@ def test_rays_fixed_limit_is_known_for_what_it_is_and_the_load_decides_what_to_d
 def test_other_failures_to_start_are_told_as_they_are():
     error = unstarted(ValueError("The temp_dir is no folder.\nmore"))
     assert str(error).startswith("Ray cannot be started here: The temp_dir is no folder. ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("wait_s", "starts"), [(None, True), ("5", False)])
+def test_a_daemon_that_takes_forty_seconds_is_waited_for_unless_told_otherwise(wait_s, starts):
+    done = subprocess.run(
+        [sys.executable, "-c", HELD_UP], capture_output=True, text=True, timeout=300,
+        env={**os.environ, **({DAEMON_WAIT: wait_s} if wait_s else {})},
+    )  # fmt: skip
+    assert "held up" in done.stdout
+    assert ("started" in done.stdout) == starts, done.stdout + done.stderr
+    if not starts:
+        assert "Ray did not start in time (load " in done.stderr
 
 
 @pytest.mark.slow

@@ -222,13 +222,13 @@ def _status(folder: TrackerFolder, settings: TrackerSettings) -> TrackerStatus:
 
 def _state(folder: TrackerFolder, settings: TrackerSettings, running: Mapping) -> tuple[str, str | None]:
     serves, keeps = alive(running.get("mlflow", ())), alive(running.get("postgresql", ()))
+    if running.get("postgresql") and not keeps:
+        return "broken", f"PostgreSQL has died; its last words are in {folder.database_log}"
     if serves:
         problem = mlflow_problem(folder, settings)
         return ("running", None) if problem is None else ("broken", f"MLflow: {problem}")
     if running.get("mlflow"):
         return "broken", f"MLflow has died; its last words are in {folder.log}"
-    if running.get("postgresql") and not keeps:
-        return "broken", f"PostgreSQL has died; its last words are in {folder.database_log}"
     return ("database only" if keeps else "stopped"), None
 
 

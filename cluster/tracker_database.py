@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ..platform.errors import Unreachable, UserError
+from ..platform.tracking.check import first_line
 from .tracker_state import (
     TrackerFolder,
     alive,
@@ -91,7 +92,7 @@ def given_database(url: str) -> Database:
         _driver().connect(plain, connect_timeout=6).close()
     except _driver().Error as error:
         raise Unreachable(
-            f"the database cannot be used: {_first_line(error)}",
+            f"the database cannot be used: {first_line(error)}",
             key="--database",
             value=plain,
             fix="Check that it runs and can be reached from here, its user and its password (PGPASSWORD or ~/.pgpass).",
@@ -264,7 +265,7 @@ def _await_server(folder: TrackerFolder, port: int, process: subprocess.Popen) -
                 time.sleep(0.2)
                 continue
             raise Unreachable(
-                f"PostgreSQL does not start: {_first_line(error)}\n{last_lines(folder.database_log)}",
+                f"PostgreSQL does not start: {first_line(error)}\n{last_lines(folder.database_log)}",
                 key="tracker", value=str(folder.database_log),
                 fix="If its port is taken, choose another with `--database-port`.",
             ) from None  # fmt: skip
@@ -294,8 +295,3 @@ def _driver() -> Any:
             key="tracker",
             fix="pip install 'flowsweep[tracker]'",
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -74,6 +74,7 @@ class Walk:
     def _obtain(self, stage: Stage) -> Iterator[Event]:
         """Have a stage's output for every seed: from the store, or computed here when nobody else is at it."""
         missing = list(self.request.seeds)
+        lost: dict[int, str] = {}
         while missing:
             waiting: Waiting | None = None
             for seed in list(missing):
@@ -82,21 +83,25 @@ class Walk:
                 if isinstance(answer, Held):
                     waiting = Waiting(stage.name, key, answer.holder)
                     continue
-                if isinstance(answer, Finished):
-                    yield StageReused(stage.name, key, seed, answer.artifact.provenance.cpu_s)
-                else:
-                    yield from self._compute(stage, seed, answer)
+                if not isinstance(answer, Finished):
+                    yield from self._compute(stage, seed, answer, lost.get(seed))
                 try:
                     self._outputs[seed][stage.name] = self.store.load(key)
-                except (Damaged, KeyError):
-                    continue  # Lost between asking and reading: asked for once more, and computed.
+                except (Damaged, KeyError) as error:
+                    # Lost since it was asked for: asked for once more, and computed.
+                    how = f"damaged: {error.what}" if isinstance(error, Damaged) else "removed"
+                    lost[seed] = f"the stored output was {how}"
+                    continue
+                if isinstance(answer, Finished):
+                    yield StageReused(stage.name, key, seed, answer.artifact.provenance.cpu_s)
                 self._keys[seed][stage.name] = key
                 missing.remove(seed)
             if missing and waiting:
                 yield waiting
                 time.sleep(POLL_S)
 
-    def _compute(self, stage: Stage, seed: int, claim: Claim) -> Iterator[Event]:
+    def _compute(self, stage: Stage, seed: int, claim: Claim, lost: str | None) -> Iterator[Event]:
+        """Compute and publish; ``lost`` says what became of an output that was there a moment ago."""
         config, wall_s, cpu_s = self.configs[stage.name], time.monotonic(), time.process_time()
         with claim:
             folder = self.folder / f"{stage.name}-seed-{seed}"
@@ -130,7 +135,7 @@ class Walk:
             provenance.cpu_s,
             provenance.wall_s,
             artifact.bytes,
-            claim.reason,
+            claim.reason or lost,
         )
 
     def _spread(self, stage: Stage, seed: int, folder: Path) -> Spread | None:

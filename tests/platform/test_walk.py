@@ -1,11 +1,12 @@
 """A trial's walk over a real stage store: shared stages once, seeds as lanes, equal wherever it is broken off."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from flowsweep.platform.store.stages import StageStore
 from flowsweep.platform.sweep.resolve import resolve
-from flowsweep.trainables.artifacts import read_snapshot
+from flowsweep.trainables.artifacts import Finished, read_snapshot
 from flowsweep.trainables.errors import Diverged
 from flowsweep.trainables.request import TrialRequest
 from flowsweep.trainables.walk import Walk
@@ -109,3 +110,42 @@ def test_a_walk_may_end_at_an_earlier_stage(walk):
 def test_a_divergence_leaves_the_walk_as_a_typed_failure(walk):
     with pytest.raises(Diverged, match="toy loss became non-finite at step 7"):
         list(walk("t0", tune={"diverge_at": 7}))
+
+
+class Unlucky(StageStore):
+    """A store whose outputs something happens to right after it has said that they are there."""
+
+    happening = None
+
+    def acquire(self, key, holder, wait_s=0.0):
+        answer = super().acquire(key, holder, wait_s)
+        if self.happening and isinstance(answer, Finished):
+            self.happening(self.path(key))
+            self.happening = None
+        return answer
+
+
+def flip_a_byte(output: Path) -> None:
+    content = bytearray((output / "tensors.safetensors").read_bytes())
+    content[-1] ^= 1
+    (output / "tensors.safetensors").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("happening", "reason"),
+    [(flip_a_byte, "the stored output was damaged: "), (shutil.rmtree, "the stored output was removed")],
+)
+def test_an_output_lost_between_asking_and_reading_is_computed_again_and_the_reason_told(
+    walk, tmp_path: Path, happening, reason
+):
+    first, second = list(walk("t0")), walk("t1")
+    second.store = Unlucky(tmp_path / "stages")
+    second.store.happening = happening
+    events = list(second)
+    # Seed 0 is the one it happens to: it counts as computed, not as saved.
+    (again,) = kinds(events, "stage_computed")
+    assert (again.seed, again.reason.startswith(reason)) == (0, True)
+    assert [e.seed for e in kinds(events, "stage_reused")] == [1]
+    assert [line for line in said(events) if line[1] == "tune"] == [
+        line for line in said(first) if line[1] == "tune"
+    ]

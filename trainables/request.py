@@ -13,8 +13,24 @@ from .checkpoints import CheckpointPolicy
 from .config import FrozenConfig
 
 
+class Share(FrozenConfig):
+    """What one process has to itself."""
+
+    cpus: float = 1
+    gpus: float = 0
+    custom: Mapping[str, float] = {}
+    """Resources that nodes have by names of their own."""
+    labels: Mapping[str, str] = {}
+    """Labels its node must have."""
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """The same, as Ray names it."""
+        return {"CPU": self.cpus, "GPU": self.gpus, **self.custom}
+
+
 class Workers(FrozenConfig):
-    """Several workers for one stage: how many for which, and what each of them may use."""
+    """Who computes which stage, where it is not the trial by itself: how many, and what each of them may use."""
 
     counts: Mapping[str, int] = {}
     """Workers by stage; one where not named."""
@@ -22,6 +38,12 @@ class Workers(FrozenConfig):
     """CPU cores of a trial, and of each worker."""
     gpus: float = 0
     """GPUs of a trial; a worker gets whole ones."""
+    custom: Mapping[str, float] = {}
+    """Other resources of a trial, and of each worker."""
+    labels: Mapping[str, str] = {}
+    """Labels of nodes for trials, and for workers."""
+    stages: Mapping[str, Share] = {}
+    """What each worker of a stage has, where that is another share than a trial's. Even a single one then works beside it."""
     retries: int = 0
     """Times a lost worker is replaced."""
 
@@ -29,15 +51,32 @@ class Workers(FrozenConfig):
         """Workers of that stage."""
         return self.counts.get(stage, 1)
 
+    def apart(self, stage: str) -> bool:
+        """Whether a stage is computed by workers beside the trial."""
+        return self.of(stage) > 1 or stage in self.stages
+
     def each(self, stage: str, nodes: int) -> dict[str, float]:
         """What is set aside for each worker, as Ray names it, beside the trial's own share.
 
         On one machine without GPUs a trial that looks on lends its cores: together they take what ``count`` trials
         take. Elsewhere shares of a core could come to lie on nodes where they are of no use.
         """
+        if stage in self.stages:
+            return self.stages[stage].bundle
         lent = 1 / self.of(stage) if nodes == 1 and not self.gpus else 0.0
         # Ray counts in ten-thousandths and must not come out above the whole.
-        return {"CPU": math.floor(self.cpus * (1 - lent) * 10_000) / 10_000, "GPU": math.ceil(self.gpus)}
+        cpus = math.floor(self.cpus * (1 - lent) * 10_000) / 10_000
+        return {"CPU": cpus, "GPU": math.ceil(self.gpus), **self.custom}
+
+    def labels_of(self, stage: str) -> dict[str, str]:
+        """Labels of nodes for the workers of a stage."""
+        return dict(self.stages[stage].labels if stage in self.stages else self.labels)
+
+    def device(self, stage: str, of_trial: str) -> str:
+        """The torch device of a stage's workers, given the trial's."""
+        if stage not in self.stages:
+            return of_trial
+        return "cuda" if self.stages[stage].gpus else "cpu"
 
 
 class TrialRequest(FrozenConfig):

@@ -41,7 +41,9 @@ class Spread:
 
     def __iter__(self) -> Iterator[Event]:
         self.job.folder.mkdir(parents=True, exist_ok=True)
-        self._crew = crew = (DataParallel if self.job.together else Shards)(self.job, self.workers)
+        self._crew = crew = (DataParallel if self.job.together(self.count) else Shards)(
+            self.job, self.workers
+        )
         try:
             over = False
             while not over:
@@ -64,7 +66,7 @@ class Spread:
 
     def finish(self, learner: Learner) -> None:
         """Put into a learner what the workers have computed in parts; what they computed together lies ready already."""
-        if not self.job.together:
+        if self.job.parted(self.count):
             learner.assemble(self._parts())
 
     def _parts(self) -> Iterator[Snapshot]:
@@ -98,14 +100,14 @@ class _Course:
     """What several workers say, as one."""
 
     def __init__(self, job: Job, count: int):
-        self.together, self.folder, self.count = job.together, job.folder, count
+        self.parted, self.folder, self.count = job.parted(count), job.folder, count
         self._steps = dict.fromkeys(range(count), 0)
         self._reports: dict[int, dict[int, Progress]] = {}
 
     @property
     def step(self) -> int:
         """How far they are."""
-        return self._steps[0] if self.together else sum(self._steps.values()) // self.count
+        return sum(self._steps.values()) // self.count if self.parted else self._steps[0]
 
     def take(self, rank: int, event: Event) -> Iterator[Event]:
         """What one says, or what all have said once all have said it."""
@@ -113,7 +115,7 @@ class _Course:
             self._steps[rank] = event.step
         if isinstance(event, Pulse):
             return
-        if self.together or isinstance(event, CheckpointDamaged | CheckpointSkipped):
+        if not self.parted or isinstance(event, CheckpointDamaged | CheckpointSkipped):
             yield event
         elif isinstance(event, Checkpointed):
             yield replace(event, path=f"{self.folder.name}/{event.path}")

@@ -83,7 +83,10 @@ class DataParallel(threading.Thread):
             train_data_parallel,
             train_loop_config={"job": self.job},
             scaling_config=ScalingConfig(
-                num_workers=count, use_gpu=each["GPU"] > 0, resources_per_worker=each
+                num_workers=count,
+                use_gpu=each["GPU"] > 0,
+                resources_per_worker=each,
+                label_selector=self.workers.labels_of(self.job.stage) or None,
             ),
             run_config=RunConfig(
                 name=f"train-{uuid.uuid4().hex[:8]}",
@@ -94,7 +97,7 @@ class DataParallel(threading.Thread):
 
 
 class Shards:
-    """Independent workers as Ray tasks; one that is lost is started anew, the others go on."""
+    """Independent workers, or an only one, as Ray tasks; one that is lost is started anew, the others go on."""
 
     def __init__(self, job: Job, workers: Workers):
         self.job, self.error = job, None
@@ -105,8 +108,10 @@ class Shards:
         each = worker_resources(workers, job.stage)
         # The process goes with its task, and with it its memory.
         self._start = ray.remote(max_calls=1)(work_shard).options(
-            num_cpus=each["CPU"],
-            num_gpus=each["GPU"],
+            num_cpus=each.pop("CPU"),
+            num_gpus=each.pop("GPU"),
+            resources=each,
+            label_selector=workers.labels_of(job.stage) or None,
             max_retries=0,
             scheduling_strategy="SPREAD",  # not on the trial's own reservation, which its actor fills
         )
@@ -171,13 +176,14 @@ def train_data_parallel(config: dict) -> None:
     from ray.train.torch import get_device
 
     context, job = get_context(), config["job"]
-    device = str(get_device()) if job.request.device.startswith("cuda") else job.request.device
+    wanted = job.device
+    device = str(get_device()) if wanted.startswith("cuda") else wanted
     work(job, context.get_world_rank(), context.get_world_size(), device)
 
 
 def work_shard(job: Job, rank: int, world: int) -> None:
     """What Ray runs for every shard."""
-    work(job, rank, world, job.request.device)
+    work(job, rank, world, job.device)
 
 
 def worker_resources(workers: Workers, stage: str) -> dict[str, float]:

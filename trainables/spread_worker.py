@@ -1,6 +1,6 @@
-"""What one of several workers of a stage does, in a process of its own; also callable without Ray.
+"""What a worker of a stage does, in a process of its own; also callable without Ray.
 
-Data parallel: all workers walk through the same updates together, each on its part of every batch; the first
+An only worker does what the trial itself would. Data parallel: all workers walk through the same updates together, each on its part of every batch; the first
 reports and stores. Shards: each walks through a part of the stage that needs nothing of the others', and stores it.
 """
 
@@ -52,10 +52,18 @@ class Job:
         """This file exists once one of the crew has begun."""
         return self.folder / f"begun-{self.crew}"
 
-    @property
-    def together(self) -> bool:
+    def together(self, world: int) -> bool:
         """Whether the workers walk through the same updates."""
-        return load_system(self.request.system).stage(self.stage).spread == "data_parallel"
+        return world > 1 and load_system(self.request.system).stage(self.stage).spread == "data_parallel"
+
+    def parted(self, world: int) -> bool:
+        """Whether each of them makes a part of the output."""
+        return world > 1 and not self.together(world)
+
+    @property
+    def device(self) -> str:
+        """The workers' torch device."""
+        return self.request.workers.device(self.stage, self.request.device)
 
     @property
     def steps(self) -> int:
@@ -68,7 +76,7 @@ class Job:
 
     def place(self, rank: int, world: int) -> Path:
         """Where that worker finds and leaves checkpoints. Those of data parallel workers are an only worker's too."""
-        return self.folder if self.together else self.folder / f"worker-{rank}-of-{world}"
+        return self.folder / f"worker-{rank}-of-{world}" if self.parted(world) else self.folder
 
     def learner(self, rank: int, world: int, device: str) -> Learner:
         """That worker's learner, at step 0."""
@@ -79,7 +87,8 @@ class Job:
         learner = stage.start(
             [Lane(config, self.seed, upstream)], system.open_source(self.request.dataset), device
         )
-        learner.join(rank, world)
+        if world > 1:
+            learner.join(rank, world)
         learner.accelerate(self.request.acceleration)
         return learner
 
@@ -92,7 +101,7 @@ def work(job: Job, rank: int, world: int, device: str) -> None:
     """
     torch.set_num_threads(job.request.threads)
     started_s = time.process_time()
-    together, log = job.together, job.log(rank, world)
+    together, log = job.together(world), job.log(rank, world)
     speaks = rank == 0 or not together
     training = Training(
         job.stage,
@@ -102,7 +111,7 @@ def work(job: Job, rank: int, world: int, device: str) -> None:
         job.place(rank, world),
         policy=job.request.checkpoints if speaks else NEVER,
         # Shards have few, long steps; whoever wants them to leave is not to wait for a hundred.
-        burst_steps=BURST_STEPS if together else 1,
+        burst_steps=1 if job.parted(world) else BURST_STEPS,
     )
     job.folder.mkdir(parents=True, exist_ok=True)
     job.begun.touch()

@@ -139,8 +139,8 @@ class Walk:
         )
 
     def _spread(self, stage: Stage, seed: int, folder: Path) -> Spread | None:
-        """The workers of a stage, where it has several."""
-        if self.request.workers.of(stage.name) == 1:
+        """The workers of a stage, where it is theirs and not the trial's own work."""
+        if not self.request.workers.apart(stage.name):
             return None
         from .spread import Spread  # imports Ray
         from .spread_worker import Job

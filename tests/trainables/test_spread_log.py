@@ -49,7 +49,8 @@ def test_a_loss_that_is_not_finite_arrives_as_it_was(tmp_path: Path):
 
 
 def course(together: bool, count: int = 2) -> _Course:
-    return _Course(SimpleNamespace(together=together, folder=Path("trial/pools-seed-7")), count)
+    job = SimpleNamespace(parted=lambda world: not together, folder=Path("trial/pools-seed-7"))
+    return _Course(job, count)
 
 
 def test_shards_report_a_mark_once_all_have_reached_it():

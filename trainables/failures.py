@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from .disk_room import no_room
 from .errors import Diverged, UserError
 from .events import Event, Produced
+from .redaction import redacted
 
-FailureClass = Literal["preempted", "out_of_memory", "diverged", "code_error", "configuration"]
-CLASSES: tuple[str, ...] = get_args(FailureClass)
+FailureClass = Literal["preempted", "out_of_memory", "diverged", "code_error", "configuration", "disk_full"]
+CLASSES: tuple[str, ...] = tuple(name for name in get_args(FailureClass) if name != "disk_full")
+"""Those a trial can end with."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Failure:
     Attributes:
         failure_class: ``preempted``: its process or node was taken away; ``out_of_memory``: of the machine or the
             device; ``diverged``: a loss or parameter became non-finite; ``code_error``: any other exception;
-            ``configuration``: something a user can mend that was only noticed on the worker.
+            ``configuration``: something a user can mend that was only noticed on the worker; ``disk_full``: what has to
+            last could not be written, which is no fault of the trial: the sweep ends, and the trial goes on with it.
         reason: one line of cause.
     """
 
@@ -40,7 +44,12 @@ class Failure:
 
 
 def classified(error: BaseException) -> Failure:
-    """The failure behind an exception a trial ended with."""
+    """The failure behind an exception a trial ended with; its words without this process's secrets."""
+    found = _classified(error)
+    return Failure(found.failure_class, redacted(found.reason))
+
+
+def _classified(error: BaseException) -> Failure:
     if isinstance(error, Diverged):
         return Failure("diverged", str(error))
     # By name: torch has one of its own, and this module must not load torch to know it.
@@ -48,15 +57,18 @@ def classified(error: BaseException) -> Failure:
         return Failure("out_of_memory", _first_line(error) or "out of memory")
     if isinstance(error, UserError):
         return Failure("configuration", str(error))
+    if room := no_room(error):
+        return Failure("disk_full", room)
     return Failure("code_error", f"{type(error).__name__}: {_first_line(error)}")
 
 
 def log_of(error: BaseException, folder: Path) -> list[Event]:
     """Keep the traceback in the trial's folder, where it is not the user's own mistake or a mere divergence."""
-    if isinstance(error, UserError | Diverged):
+    if isinstance(error, UserError | Diverged) or no_room(error):
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "traceback.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    said = redacted("".join(traceback.format_exception(error)))
+    (folder / "traceback.txt").write_text(said, encoding="utf-8")
     return [Produced("traceback.txt", "log")]
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from types import TracebackType
 from typing import Annotated
 
 import typer
 
 from ... import __version__
+from ...trainables.redaction import redacted
 from ..errors import UserError
 from . import (
     attaching,
@@ -60,14 +63,20 @@ def root(
     """Nothing by itself: every command below does one thing."""
 
 
+def _tell_crash(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Python's own traceback, without this process's secrets: a job's log is there for everyone on the cluster."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, where))))
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends with a message, never a traceback."""
+    sys.excepthook = _tell_crash
     try:
         app()
     except UserError as error:
         if os.environ.get("FLOWSWEEP_DEBUG"):
             raise
-        typer.secho(f"Error: {error}", err=True, fg="red")
+        typer.secho(f"Error: {redacted(str(error))}", err=True, fg="red")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.secho("Interrupted.", err=True, fg="yellow")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -79,7 +80,7 @@ def _show(facts: Stream) -> tuple[str, bool]:
     """The table, and lines where there is no terminal, until the sweep is over; how it ended, and whether a trial finished."""
     from ...cluster.attach import Mark
 
-    finished, told = False, False
+    finished, told, started = False, False, 0.0
     with ExitStack() as stack:
         view: LiveView | None = None
         for fact in facts:
@@ -96,7 +97,12 @@ def _show(facts: Stream) -> tuple[str, bool]:
             if view is None:
                 continue
             if begins:
+                view.board.clock = time.monotonic
                 view.board.started_s = time.monotonic() - max(0.0, time.time() - fact.time)
+                started = fact.time
+            elif fact.kind == "sweep_ended":
+                ended_s = view.board.started_s + fact.time - started
+                view.board.clock = partial(float, ended_s)
             finished |= _finishes(fact)
             if told:
                 view(fact)

@@ -49,11 +49,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...trainables.lossless_json import dumps, loads
+from ...trainables.redaction import Redactor
 from ..errors import Refused, UserError
 
 ENDINGS = frozenset({"sweep_started", "sweep_resumed", "sweep_ended", "trial_ended", "stage_computed"})
@@ -95,6 +96,7 @@ class Journal:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._thread_lock = threading.Lock()
+        self._redactor = Redactor()
         self._process_lock = _lock(self.path)
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -109,14 +111,17 @@ class Journal:
             self.recovered = self.append("recovered", dropped_bytes=dropped_bytes)
 
     def append(self, kind: str, trial: str | None = None, **data: Any) -> Fact:
-        """Write one fact and return it; when this returns, a killed process no longer loses it.
+        """Write one fact, secrets taken out, and return it; when this returns, a killed process no longer loses it.
 
         Raises:
             UserError: the disk is full or the file cannot be written; the record then ends before this fact.
         """
         with self._thread_lock:
             fact = Fact(self._next_seq, time.time(), kind, trial, data)
-            line = dumps({"seq": fact.seq, "time": fact.time, "kind": kind, "trial": trial, "data": data})
+            line = _line(fact)
+            if self._redactor.text(line) != line:  # rarely; in the values, since a line cut anywhere is no JSON
+                fact = replace(fact, data=self._redactor.value(fact.data))
+                line = _line(fact)
             self._write(line.encode() + b"\n")
             self._next_seq += 1
             if kind in ENDINGS:
@@ -225,6 +230,10 @@ def writer_of(path: Path) -> str | None:
         return os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
     finally:
         os.close(lock)
+
+
+def _line(fact: Fact) -> str:
+    return dumps({name: getattr(fact, name) for name in ("seq", "time", "kind", "trial", "data")})
 
 
 def _parse(line: bytes, path: Path, where: str) -> Fact:

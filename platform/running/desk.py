@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...trainables.errors import UserError
 from ...trainables.failures import Failure
+from ...trainables.redaction import redacted
 from ..record.journal import Fact, Journal
 from ..search.bridge import StudySearch
 from ..sweep.goals import Goals
@@ -147,10 +149,19 @@ class Desk:
         return decision
 
     def fail(self, trial: str, failure: Failure) -> Decision:
-        """A trial could not go on: it is taken up again, or ends with that failure."""
+        """A trial could not go on: it is taken up again, or ends with that failure.
+
+        Raises:
+            UserError: the disk is full. That is no fault of the trial, and the next ones would fare no better.
+        """
         entry = self.open.get(trial)
         if entry is None:
             return Decision("stop", "cancelled", "unknown trial", "its end was recorded before")
+        if failure.failure_class == "disk_full":
+            raise UserError(
+                f"what {trial} has to keep cannot be written: {failure.reason}",
+                fix="Free some disk space, then resume the sweep; nothing recorded before is lost.",
+            )
         known, retries = len(entry.seen), self.spec.resources.retries
         verdict = failed_again(failure, entry.attempts, known, entry.seeds, retries)
         if isinstance(verdict, Retry):
@@ -196,7 +207,7 @@ class Desk:
         self._record("trial_ended", trial, ending)
         self.ended += 1
         if entry.phase == "search":
-            self.search.tell(trial, decision.status, self._values(entry), decision.reason, excess)
+            self.search.tell(trial, decision.status, self._values(entry), redacted(decision.reason), excess)
 
     def answer(self, trial: str, original: str) -> None:
         """Close a proposal with what an earlier trial of the same configuration came to; nothing is run."""

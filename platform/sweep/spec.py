@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -15,6 +16,7 @@ from ...trainables.config import FrozenConfig, parse
 from ...trainables.errors import UserError
 from ..paths import checked_name
 from .search_spec import Constraints, OneOrMore, Search
+from .share_spec import Custom, StageResources
 from .stop_spec import Budget, Stop
 from .storage_spec import Storage
 from .yaml_file import overridden, read_yaml
@@ -67,6 +69,13 @@ class Resources(FrozenConfig):
     """CPU cores reserved per trial."""
     gpus: float = Field(default=0, ge=0)
     """GPUs per trial; fractions share one."""
+    custom: Custom = Field(default_factory=dict)
+    """What else a trial takes, by the names nodes have it under (`ray start --resources`): `{a100: 1}`."""
+    labels: Mapping[str, str] = {}
+    """Labels a node must have to run trials (`ray start --labels`): a value, `!value`, `in(a,b)` or `!in(a,b)`."""
+    stages: Mapping[str, StageResources] = {}
+    """What a shared stage takes where that differs from a trial: `{pretrain: {gpus: 1}}`. It is then computed by a worker
+    beside the trial (by `workers` of them), with room kept free. No result is filed under it."""
     threads: int = Field(default=1, gt=0)
     """Torch threads per trial."""
     acceleration: Acceleration = "eager"
@@ -74,6 +83,9 @@ class Resources(FrozenConfig):
     seconds per program and machine, and gives results equal up to rounding. No result is filed under it."""
     concurrent: int | None = Field(default=None, gt=0)
     """Trials at once; as many as fit when not given."""
+    wait_for_nodes_s: float = Field(default=0, ge=0)
+    """How long a cluster may take to have nodes that fit, before the sweep is refused. Above 0, more is asked for than
+    there is while trials wait, so that a cluster that grows does."""
     workers: Mapping[str, PositiveInt] = {}
     """Workers that compute one output of a stage together, by stage (`{pretrain: 4}`); one where not named. They
     come on top of the trials, and what they need is kept free. No result is filed under their number."""
@@ -91,6 +103,16 @@ class Tracking(FrozenConfig):
     """`sqlite:///FILE`, `http(s)://HOST`; an embedded store in the flowsweep home when not given."""
     experiment: str | None = None
     """MLflow experiment; `flowsweep/SYSTEM` when not given."""
+
+    @field_validator("uri")
+    @classmethod
+    def _usable(cls, value: str | None) -> str | None:
+        if value is not None and "@" in urlsplit(value).netloc:
+            raise ValueError(
+                "holds a login, which would be recorded with the sweep; leave it out and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where the sweep runs"
+            )
+        return value
 
 
 class SweepSpec(FrozenConfig):

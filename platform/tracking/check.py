@@ -19,6 +19,13 @@ def checked_uri(uri: str, key: str = "tracking.uri") -> str:
         UserError: it is a file store, relative, or something else altogether.
     """
     scheme, mark, rest = uri.partition("://")
+    if mark and "@" in rest.partition("/")[0]:
+        # The value is left out of the message: it may be a secret.
+        raise UserError(
+            "holds a login, which would be recorded with the sweep",
+            key=key,
+            fix="Leave it out; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write ~/.mlflow/credentials.",
+        )
     if mark and scheme in ("http", "https") and rest.strip("/"):
         return uri.rstrip("/")
     if uri.startswith("sqlite:///"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...trainables.redaction import redacted
 from ..paths import SweepPaths
 from ..record.journal import read, tail
 from .place import Place, Target, only_sender
@@ -87,6 +89,7 @@ class Sender:
 
     def note_error(self, error: str) -> None:
         """Let whoever reads the place file know why nothing moves."""
+        error = redacted(error)
         if error != self.place.error:
             self.place.error = error
             self.place.save(self.paths.tracking)
@@ -202,7 +205,7 @@ class Sender:
             self._refuse(str(error)[:300])
 
     def _refuse(self, what: str) -> None:
-        self.place.refused = [*self.place.refused, what][-20:]
+        self.place.refused = [*self.place.refused, redacted(what)][-20:]
 
 
 @contextmanager
@@ -277,6 +280,7 @@ def run_until(sender: Sender, stop: threading.Event, drain_s: float, idle_s: flo
 
 def main() -> None:
     """Read the settings from standard input, send until it closes (also when the driver is killed), drain, end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray's job server interrupts a driver's children too
     settings = json.loads(sys.stdin.readline())
     paths = SweepPaths(Path(settings["root"]))
     stop = threading.Event()

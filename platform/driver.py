@@ -83,7 +83,7 @@ def run_sweep(
         _open(paths) as journal,
         Stopping(paths, watch).on_signals() as stopping,
     ):
-        concurrent = concurrent_trials(plan.spec.resources, capacity, nodes())
+        concurrent = concurrent_trials(plan.spec.resources, nodes())
         before, despite = take_up(plan, paths, journal, going, watch)
         _write_spec(paths, plan)
         started = any(fact.kind == "sweep_started" for fact in before)

@@ -24,8 +24,9 @@ from .report.intervals import episode_values
 from .store.base import Stages
 from .store.opening import open_store
 from .store.stages import StageStore
+from .sweep.plan import concurrent_trials
 from .sweep.spec import Resources
-from .sweep.workers import trials_beside_workers
+from .sweep.workers import nodes
 
 RULE = (
     "reproduced: every recorded training and evaluation value came out equal to the last bit. "
@@ -112,8 +113,10 @@ def rerun(
 
 def _alone_or_spread(request: TrialRequest, spread: bool) -> tuple[TrialRequest, tuple[str, ...]]:
     """The request as it is to be walked here, and what that changes."""
-    if spread or not request.workers.counts:
+    if spread or not (request.workers.counts or request.workers.stages):
         return request, ()
+    if not request.workers.counts:  # one worker did what the trial itself now does
+        return request.model_copy(update={"workers": Workers()}), ()
     then = ", ".join(f"{stage} {count}" for stage, count in request.workers.counts.items())
     change = (
         f"workers: {then} then, 1 now (sums of gradients are rounded otherwise; `--spread` takes as many)"
@@ -130,8 +133,8 @@ def _room(started: Fact) -> Iterator[None]:
     """
     from .driver import connection
 
-    with connection(None) as capacity:
-        trials_beside_workers(parse(Resources, started.data["spec"]["resources"]), [capacity])
+    with connection(None):
+        concurrent_trials(parse(Resources, started.data["spec"]["resources"]), nodes())
         yield
 
 

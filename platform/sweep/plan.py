@@ -11,7 +11,6 @@ from typing import Any
 from ...search_spaces.parameters import Choice
 from ...trainables.acceleration import check_acceleration
 from ...trainables.base import Source, Stage, identity_key
-from ..errors import UserError
 from ..paths import Home
 from ..record.findings import idle_ranges
 from ..running.budget import estimates
@@ -22,9 +21,10 @@ from ..store.opening import check_store, open_store
 from ..store.stages import StageStore
 from ..tracking.check import check_tracker
 from .resolve import Resolved, resolve
+from .room import Node
 from .search_checks import check_search, search_warnings
 from .spec import Resources, SweepSpec
-from .workers import trials_beside_workers
+from .workers import check_fit, crowded, trials_at_once
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     if elsewhere:
         concurrent = spec.resources.concurrent or spec.search.trials
     else:
-        concurrent = concurrent_trials(spec.resources, local_capacity())
+        concurrent = concurrent_trials(spec.resources, [local_capacity()])
     if not elsewhere:
         check_acceleration(spec.resources.acceleration)
         check_store(home, spec.storage.stages)
@@ -159,41 +159,28 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     )
 
 
-def local_capacity() -> dict[str, float]:
+def local_capacity() -> Node:
     """CPUs this process may use and GPUs of this machine."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = (
         len(glob.glob("/dev/nvidia[0-9]*")) if visible is None else len([v for v in visible.split(",") if v])
     )
-    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(gpus)}
+    return Node({"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(gpus)})
 
 
-def concurrent_trials(
-    resources: Resources, capacity: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()
-) -> int:
+def concurrent_trials(resources: Resources, nodes: Sequence[Node]) -> int:
     """How many trials run at once.
 
     Args:
-        capacity: what there is in all.
-        nodes: what each node has of it; looked at when room must be kept for workers.
+        nodes: what there is to run them on.
 
     Raises:
         UserError: not even one fits.
     """
-    fits = [resources.concurrent] if resources.concurrent else []
-    for key, kind, wanted in (("cpus", "CPU", resources.cpus), ("gpus", "GPU", resources.gpus)):
-        there = capacity.get(kind, 0)
-        if wanted > there:
-            raise UserError(
-                f"one trial asks for more {kind}s than there are ({there:g})",
-                key=f"resources.{key}",
-                value=wanted,
-                fix="Lower it, or run on a cluster that has them (`flowsweep submit`).",
-            )
-        if wanted > 0:
-            fits.append(int(there // wanted))
-    beside = trials_beside_workers(resources, nodes or [capacity])
-    return min([*fits, *([] if beside is None else [beside])])
+    check_fit(resources, nodes)
+    if not (fit := trials_at_once(resources, nodes, resources.concurrent)):
+        raise crowded(resources, nodes)
+    return fit
 
 
 def _search_rows(resolved: Resolved, source: Source, store: Stages) -> list[StageRow]:

@@ -6,6 +6,7 @@ import pytest
 from flowsweep.platform.paths import Home
 from flowsweep.platform.store.stages import StageStore
 from flowsweep.platform.sweep.plan import concurrent_trials, make_plan
+from flowsweep.platform.sweep.room import Node
 from flowsweep.platform.sweep.spec import Resources, load_spec
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 from flowsweep.trainables.artifacts import Provenance
@@ -62,9 +63,9 @@ def test_a_plan_is_plain_json_and_starts_nothing(toy_sweep, tmp_path: Path):
 
 def test_a_trial_that_does_not_fit_is_refused():
     with pytest.raises(UserError, match=r"resources.cpus: one trial asks for more CPUs than there are \(2\)"):
-        concurrent_trials(Resources(cpus=3), {"CPU": 2})
+        concurrent_trials(Resources(cpus=3), [Node({"CPU": 2})])
     with pytest.raises(UserError, match=r"resources.gpus"):
-        concurrent_trials(Resources(gpus=0.5), {"CPU": 2, "GPU": 0})
+        concurrent_trials(Resources(gpus=0.5), [Node({"CPU": 2, "GPU": 0})])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_a_trial_that_does_not_fit_is_refused():
     ],
 )
 def test_as_many_trials_run_at_once_as_fit(resources, capacity, expected):
-    assert concurrent_trials(resources, capacity) == expected
+    assert concurrent_trials(resources, [Node(capacity)]) == expected
 
 
 def test_an_unknown_dataset_is_refused_by_the_system(toy_sweep, tmp_path: Path):

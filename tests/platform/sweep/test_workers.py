@@ -9,8 +9,9 @@ import pytest
 from flowsweep.platform.errors import UserError
 from flowsweep.platform.sweep.plan import concurrent_trials
 from flowsweep.platform.sweep.resolve import resolve
+from flowsweep.platform.sweep.room import Node
 from flowsweep.platform.sweep.spec import Resources, SweepSpec
-from flowsweep.platform.sweep.workers import trials_beside_workers, worker_errors, workers_of
+from flowsweep.platform.sweep.workers import worker_errors, workers_of
 from flowsweep.trainables.config import parse
 
 
@@ -19,7 +20,7 @@ def resources(workers, **settings) -> Resources:
 
 
 def nodes(*cpus: float, gpus: float = 0):
-    return [{"CPU": float(count), "GPU": float(gpus)} for count in cpus]
+    return [Node({"CPU": float(count), "GPU": float(gpus)}) for count in cpus]
 
 
 def system(**spread):
@@ -53,16 +54,16 @@ def test_a_count_of_workers_is_a_whole_number_above_zero(toy_sweep_values, count
 
 
 def test_without_several_workers_nothing_is_kept_free():
-    assert trials_beside_workers(resources({"pretrain": 1}), nodes(2)) is None
-    assert concurrent_trials(resources({}), {"CPU": 8.0}) == 8
+    assert concurrent_trials(resources({"pretrain": 1}), nodes(2)) == 2
+    assert concurrent_trials(resources({}), nodes(8)) == 8
 
 
 def test_on_one_machine_the_trial_lends_its_cores_to_its_workers():
-    assert trials_beside_workers(resources({"pretrain": 2, "pools": 2}), nodes(2)) == 1
-    assert trials_beside_workers(resources({"pretrain": 3}), nodes(8)) == 6
-    assert concurrent_trials(resources({"pretrain": 3}, concurrent=4), {"CPU": 8.0}) == 4
+    assert concurrent_trials(resources({"pretrain": 2, "pools": 2}), nodes(2)) == 1
+    assert concurrent_trials(resources({"pretrain": 3}), nodes(8)) == 6
+    assert concurrent_trials(resources({"pretrain": 3}, concurrent=4), nodes(8)) == 4
     with pytest.raises(UserError, match=r"resources.workers.pretrain: .*2 CPUs, 0 GPUs on 1 node") as caught:
-        trials_beside_workers(resources({"pretrain": 3}), nodes(2))
+        concurrent_trials(resources({"pretrain": 3}), nodes(2))
     assert "resources.cpus" in str(caught.value)
 
 
@@ -70,30 +71,30 @@ def test_workers_and_trials_on_one_machine_never_ask_for_more_than_it_has():
     for count in range(2, 40):
         asked = resources({"pretrain": count}, cpus=0.7)
         machine = nodes(0.7 * (count + 2))
-        trials = trials_beside_workers(asked, machine)
+        trials = concurrent_trials(asked, machine)
         each = workers_of(asked).each("pretrain", 1)["CPU"]
         assert trials == 3
-        assert trials * 0.7 + count * each <= machine[0]["CPU"] + 1e-9
+        assert trials * 0.7 + count * each <= machine[0].resources["CPU"] + 1e-9
 
 
 def test_on_several_nodes_whole_shares_are_kept_free_whatever_the_trials_take():
     asked = resources({"pretrain": 3}, cpus=2)
-    trials = trials_beside_workers(asked, nodes(5, 5, 3))  # two, two and one share of two cores
+    trials = concurrent_trials(asked, nodes(5, 5, 3))  # two, two and one share of two cores
     assert trials == 2
     assert workers_of(asked).each("pretrain", 3) == {"CPU": 2.0, "GPU": 0}
 
 
 def test_a_worker_gets_whole_gpus_beside_trials_that_share_one():
     asked = resources({"pretrain": 3}, gpus=0.25, cpus=1)
-    assert trials_beside_workers(asked, nodes(32, gpus=4)) == 4
+    assert concurrent_trials(asked, nodes(32, gpus=4)) == 4
     assert workers_of(asked).each("pretrain", 1) == {"CPU": 1.0, "GPU": 1}
     # On two nodes: however five trials come to lie, three whole GPUs stay free.
-    trials = trials_beside_workers(asked, nodes(32, 32, gpus=3))
+    trials = concurrent_trials(asked, nodes(32, 32, gpus=3))
     touched = max(math.ceil(on_one / 4) + math.ceil((trials - on_one) / 4) for on_one in range(trials + 1))
     assert trials == 9
     assert 6 - touched >= 3
     with pytest.raises(UserError, match="4 GPUs"):
-        trials_beside_workers(resources({"pretrain": 4}, gpus=1), nodes(32, gpus=4))
+        concurrent_trials(resources({"pretrain": 4}, gpus=1), nodes(32, gpus=4))
 
 
 def test_the_plan_shows_how_many_compute_a_stage(toy_sweep, tmp_path, monkeypatch):
@@ -102,7 +103,7 @@ def test_the_plan_shows_how_many_compute_a_stage(toy_sweep, tmp_path, monkeypatc
     from flowsweep.platform.sweep.plan import make_plan
 
     monkeypatch.setattr(toy_system.SYSTEM.stages[0], "spread", "shards", raising=False)
-    monkeypatch.setattr("flowsweep.platform.sweep.plan.local_capacity", lambda: {"CPU": 4.0, "GPU": 0.0})
+    monkeypatch.setattr("flowsweep.platform.sweep.plan.local_capacity", lambda: Node({"CPU": 4.0}))
     plan = make_plan(toy_sweep(resources={"workers": {"base": 3}}), Home(tmp_path))
     assert [(row["stage"], row["workers"]) for row in plan.to_json()["stages"]][:2] == [
         ("base", 3),

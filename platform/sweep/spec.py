@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -102,6 +103,16 @@ class Tracking(FrozenConfig):
     """`sqlite:///FILE`, `http(s)://HOST`; an embedded store in the flowsweep home when not given."""
     experiment: str | None = None
     """MLflow experiment; `flowsweep/SYSTEM` when not given."""
+
+    @field_validator("uri")
+    @classmethod
+    def _usable(cls, value: str | None) -> str | None:
+        if value is not None and "@" in urlsplit(value).netloc:
+            raise ValueError(
+                "holds a login, which would be recorded with the sweep; leave it out and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where the sweep runs"
+            )
+        return value
 
 
 class SweepSpec(FrozenConfig):

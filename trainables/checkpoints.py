@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -19,8 +18,6 @@ from .base import Snapshot
 from .config import FrozenConfig
 
 BEST = "best.json"
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Errors a trial can go on after: there is no room for this checkpoint, and may be for the next."""
 
 
 class CheckpointPolicy(FrozenConfig):
@@ -142,11 +139,6 @@ def best_of(folder: Path) -> Path | None:
 def step_of(path: Path) -> int:
     """The update a checkpoint's folder is named after."""
     return int(path.name.removeprefix("step-"))
-
-
-def no_room(error: OSError) -> str | None:
-    """Why there is no room for a checkpoint, in words; None when something else is wrong."""
-    return (error.strerror or "no room on the disk").lower() if error.errno in NO_ROOM else None
 
 
 def _best(folder: Path) -> dict:

@@ -7,6 +7,7 @@ driver drops what it has already got.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,24 @@ class Spool:
         self.path = folder / "unheard.jsonl"
 
     def say(self, event: Mapping[str, Any]) -> None:
-        """Note an event, before anything that follows it can be stored."""
+        """Note an event, before anything that follows it can be stored.
+
+        Raises:
+            OSError: it could not be written.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(dumps(event) + "\n")
 
     def unheard(self) -> list[dict[str, Any]]:
-        """What may not have been heard; a torn last line was never said."""
+        """What may not have been heard; a torn last line was never said, and is removed."""
         if not self.path.exists():
             return []
-        lines = self.path.read_bytes().splitlines(keepends=True)
-        return [loads(line) for line in lines if line.endswith(b"\n")]
+        said = self.path.read_bytes()
+        whole = said[: said.rfind(b"\n") + 1]
+        if whole != said:  # what is said next must not be joined to it
+            os.truncate(self.path, len(whole))
+        return [loads(line) for line in whole.splitlines()]
 
     def heard(self) -> None:
         """Everything noted so far has arrived."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .base import Learner, Score, Snapshot
-from .checkpoints import Cadence, CheckpointPolicy, Checkpoints, no_room
+from .checkpoints import Cadence, CheckpointPolicy, Checkpoints
+from .disk_room import no_room
 from .events import (
     CheckpointDamaged,
     Checkpointed,
@@ -104,10 +105,10 @@ class Training:
             path = self.checkpoints.save(
                 step, Snapshot(state.tensors, {"learner": state.meta, "course": course})
             )
-        except OSError as error:
+        except Exception as error:
             if (reason := no_room(error)) is None:
                 raise
-            return CheckpointSkipped(self.stage, step, reason)
+            return CheckpointSkipped(self.stage, step, reason.lower())
         return Checkpointed(self.stage, step, f"{path.parent.name}/{path.name}")
 
     def _save_if_due(self, cadence: Cadence) -> Iterator[Event]:

@@ -9,6 +9,7 @@ class              what follows
 ``diverged``       ended, and told to the search
 ``code_error``     ended
 ``configuration``  ended; nearly all such mistakes are refused before launch
+``disk_full``      the driver ends and says so; the trial stays open for ``resume``
 =================  ====================================================================================================
 """
 

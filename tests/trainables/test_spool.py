@@ -20,6 +20,8 @@ def test_a_torn_last_line_was_never_said(tmp_path: Path):
     with open(spool.path, "a") as file:
         file.write('{"step": 2')
     assert spool.unheard() == [{"step": 1}]
+    spool.say({"step": 3})
+    assert spool.unheard() == [{"step": 1}, {"step": 3}]
 
 
 def test_nothing_is_written_for_a_trial_that_said_nothing(tmp_path: Path):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from flowsweep.platform.errors import UserError
 from flowsweep.platform.record.journal import Journal, read
 from flowsweep.platform.running.desk import Desk
 from flowsweep.platform.running.scheduling import make_pruner
@@ -100,6 +101,19 @@ def test_a_failure_ends_the_trial_with_its_class_and_reason(office):
     ended = office.facts("trial_ended")[0].data
     assert (ended["failure"], ended["reason"]) == ("diverged", "loss became non-finite")
     assert office.search.study.trials[0].state == TrialState.FAIL
+
+
+def test_a_full_disk_ends_the_driver_and_no_trial(office):
+    trial = office.propose()
+    with pytest.raises(
+        UserError, match=f"what {trial} has to keep cannot be written: No space left.*Free some"
+    ):
+        office.desk.receive(
+            trial, [scored(10, 0.5, 0.5)], False, Failure("disk_full", "No space left on device")
+        )
+    assert [fact.kind for fact in office.facts()] == ["trial_proposed", "evaluated"]
+    assert trial in office.desk.open
+    assert office.search.study.trials[0].state == TrialState.RUNNING
 
 
 def test_what_a_restarted_worker_repeats_is_not_doubled(office):

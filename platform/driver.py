@@ -84,6 +84,7 @@ def run_sweep(
         Stopping(paths, watch).on_signals() as stopping,
     ):
         concurrent = concurrent_trials(plan.spec.resources, nodes())
+        starts = max(1, int(capacity["CPU"]))
         before, despite = take_up(plan, paths, journal, going, watch)
         _write_spec(paths, plan)
         started = any(fact.kind == "sweep_started" for fact in before)
@@ -99,7 +100,8 @@ def run_sweep(
             for phase in (search_requests, confirmations):
                 requests = phase(plan, desk, search, list(read(paths.journal)))
                 spent = desk.exhausted if phase is search_requests else lambda: False
-                queue = TrialQueue(partial(next, requests, None), desk, concurrent, stopping.is_set, spent)
+                draw = partial(next, requests, None)
+                queue = TrialQueue(draw, desk, concurrent, starts, stopping.is_set, spent)
                 _place(plan, paths, queue, desk, open_store(home, plan.spec.storage.stages))
                 stopping.withdraw()
                 if stopping.is_set():

@@ -79,6 +79,8 @@ class TrialQueue(_Unpickled, Searcher):
         draw: gives the next request as plain JSON, an empty one when it is not ready, None when there is no more.
         desk: told of lost workers; decides what becomes of their trials.
         concurrent: trials at once.
+        starts: workers that start at once. Each keeps a core busy for seconds, so that more than there are cores would all be
+            late.
         stopping: whether to hand out nothing more.
         spent: whether the budget lets nothing new start.
     """
@@ -88,15 +90,18 @@ class TrialQueue(_Unpickled, Searcher):
         draw: Callable[[], Mapping[str, Any] | None],
         desk: Desk,
         concurrent: int,
+        starts: int,
         stopping: Callable[[], bool],
         spent: Callable[[], bool] = lambda: False,
     ):
         super().__init__()
-        self._draw, self._desk, self._concurrent = draw, desk, concurrent
+        self._draw, self._desk, self._concurrent, self._starts = draw, desk, concurrent, starts
         self._stopping, self._spent = stopping, spent
         self._running: dict[str, Mapping[str, Any]] = {}
         self._again: deque[Mapping[str, Any]] = deque()
         self._losses: dict[str, Failure] = {}
+        self._starting: set[str] = set()
+        self._free_workers = 0
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True
@@ -106,11 +111,21 @@ class TrialQueue(_Unpickled, Searcher):
             return Searcher.FINISHED
         if len(self._running) >= self._concurrent:
             return None
+        if not self._free_workers and len(self._starting) >= self._starts:
+            return None
         request = self._again.popleft() if self._again else None if self._spent() else self._draw()
         if not request:
             return Searcher.FINISHED if request is None and not self._running else None
         self._running[trial_id] = request
+        if self._free_workers:
+            self._free_workers -= 1
+        else:
+            self._starting.add(trial_id)
         return {"request": dict(request)}
+
+    def note_start(self, trial_id: str) -> None:
+        """The worker of this trial has said something."""
+        self._starting.discard(trial_id)
 
     def note_loss(self, trial_id: str, failure: Failure) -> None:
         """The worker of this trial was lost; Tune is about to give the trial up."""
@@ -133,6 +148,8 @@ class TrialQueue(_Unpickled, Searcher):
             elif (decision := self._desk.fail(name, failure)).action == "retry":
                 self.take_up_again(trial_id, decision.lanes)
         self._running.pop(trial_id, None)
+        self._starting.discard(trial_id)
+        self._free_workers += not error
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal and Optuna's storage are the state."""
@@ -151,8 +168,22 @@ class Marshal(_Unpickled, FIFOScheduler):
         super().__init__()
         self._desk, self._queue, self._kills = desk, queue, MemoryKills()
         self._workers: dict[str, tuple] = {}
+        self._newest: Any = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A trial was drawn."""
+        self._newest = trial
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The trial drawn last: it takes the worker that has just become free.
+
+        Left to itself Tune gives that worker to a trial whose own is still starting, and kills what was started.
+        """
+        waits = self._newest is not None and self._newest.status == "PENDING"
+        return self._newest if waits else None
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
+        self._queue.note_start(trial.trial_id)
         name = trial.config["request"]["trial"]
         worker = (result.get("hostname"), result.get("pid"))
         if self._workers.get(name) != worker:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import tempfile
+import threading
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from queue import Empty, Queue
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..platform.errors import Unreachable, UserError
 from ..platform.paths import Home, SweepPaths
@@ -115,45 +118,66 @@ def _asked(
     client: JobSubmissionClient, to: Target, question: tuple[str, ...], home: str | None, python: str
 ) -> Generator[Any, None, None]:
     """What a small job on the cluster answers, line by line; it is ended when nobody listens any more."""
-    import asyncio
-
     job = f"flowsweep-{question[0]}-{secrets.token_hex(6)}"
     order = Order("", question, python=python, home=home, variables=dict(to.profile.env))
     with tempfile.TemporaryDirectory(prefix="flowsweep-") as scratch:
         start(client, order, job, {SIDE: question[0]}, Path(scratch))
-    loop = asyncio.new_event_loop()
-    lines = _lines(client, job)
     try:
-        while True:
-            try:
-                line = loop.run_until_complete(asyncio.wait_for(anext(lines), LIFE_S + ANSWER_S))
-            except StopAsyncIteration:
-                return
-            except (OSError, RuntimeError, TimeoutError) as error:
-                raise Unreachable(
-                    f"the connection was lost: {error}", key="--address", value=to.at.url,
-                    fix="The sweep goes on; attach again.",
-                ) from None  # fmt: skip
-            if line.startswith(MARK):
-                yield loads(line.removeprefix(MARK))
-            elif line.startswith(FAILED):
-                raise UserError("the cluster could not answer", fix=line.removeprefix(FAILED))
+        with contextlib.closing(lines_of(client, job)) as lines:
+            for line in lines:
+                if line.startswith(MARK):
+                    yield loads(line.removeprefix(MARK))
+                elif line.startswith(FAILED):
+                    raise UserError("the cluster could not answer", fix=line.removeprefix(FAILED))
+    except (OSError, RuntimeError, Empty) as error:
+        raise Unreachable(
+            f"the connection was lost: {error or 'nothing came for too long'}", key="--address", value=to.at.url,
+            fix="The sweep goes on; attach again.",
+        ) from None  # fmt: skip
     finally:
-        with contextlib.suppress(Exception):
-            loop.run_until_complete(lines.aclose())
-        loop.close()
         _end(client, job)
 
 
-async def _lines(client: JobSubmissionClient, job: str) -> AsyncGenerator[str, None]:
-    """The log's lines, whole ones only: it comes in pieces that end anywhere."""
-    rest = ""
-    async for piece in client.tail_job_logs(job):
-        *whole, rest = (rest + piece).split("\n")
-        for line in whole:
-            yield line
-    if rest:
-        yield rest
+def lines_of(client: JobSubmissionClient, job: str) -> Generator[str, None, None]:
+    """What a job prints, line by line, from its start until it is over; pieces of the log end anywhere.
+
+    Raises:
+        OSError, RuntimeError: the connection was lost.
+        Empty: nothing came for longer than any side job lives.
+    """
+    received: Queue[str | Exception | None] = Queue()
+    handle: list[tuple[asyncio.AbstractEventLoop, asyncio.Task]] = []
+
+    async def pass_on() -> None:
+        handle.append((asyncio.get_running_loop(), cast("asyncio.Task", asyncio.current_task())))
+        async for piece in client.tail_job_logs(job):
+            received.put(piece)
+
+    def listen() -> None:
+        try:
+            asyncio.run(pass_on())
+            received.put(None)
+        except asyncio.CancelledError:
+            received.put(None)
+        except Exception as error:
+            received.put(error)
+
+    # In a thread of its own, so that an interrupt never hits the loop half-way through something.
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        rest = ""
+        while (piece := received.get(timeout=LIFE_S + ANSWER_S)) is not None:
+            if isinstance(piece, Exception):
+                raise piece
+            *whole, rest = (rest + piece).split("\n")
+            yield from whole
+        yield from filter(None, [rest])
+    finally:
+        for loop, task in handle:
+            with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
+                loop.call_soon_threadsafe(task.cancel)
+        listener.join(timeout=5)
 
 
 def _end(client: JobSubmissionClient, job: str) -> None:

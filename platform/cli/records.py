@@ -11,6 +11,7 @@ import typer
 from ..errors import UserError
 from ..paths import Home, SweepPaths
 from ..record.journal import read
+from .cluster import Address, Cluster, Insecure
 from .incidents import tell_incidents
 from .leaderboards import best_json, goals_json, print_best, print_goals, print_rows, score_text
 from .shared import Json, SweepName, console, grid, numbers, print_json
@@ -22,11 +23,19 @@ app = typer.Typer()
 
 
 @app.command("list")
-def list_(as_json: Json = False) -> None:
-    """List every recorded sweep, newest first."""
-    from ..record.results import list_sweeps
+def list_(
+    cluster: Cluster = None, address: Address = None, allow_insecure: Insecure = False, as_json: Json = False
+) -> None:
+    """List every recorded sweep, newest first: those of this home, or of a cluster's when one is named."""
+    from ..record.results import SweepSummary, list_sweeps
 
-    sweeps = list_sweeps(Home.default())
+    if cluster or address:
+        from ...cluster.attach import sweeps_on
+        from ...cluster.target import target
+
+        sweeps = [SweepSummary(**one) for one in sweeps_on(target(cluster, address, allow_insecure))]
+    else:
+        sweeps = list_sweeps(Home.default())
     if as_json:
         print_json([asdict(sweep) for sweep in sweeps])
         return

@@ -119,7 +119,8 @@ class Journal:
         with self._thread_lock:
             fact = Fact(self._next_seq, time.time(), kind, trial, data)
             line = _line(fact)
-            if self._redactor.text(line) != line:  # rarely; in the values, since a line cut anywhere is no JSON
+            if self._redactor.text(line) != line:
+                # In the values: a line in which something was replaced need not be JSON any more.
                 fact = replace(fact, data=self._redactor.value(fact.data))
                 line = _line(fact)
             self._write(line.encode() + b"\n")

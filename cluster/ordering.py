@@ -14,6 +14,7 @@ from ..platform.sweep.spec import SweepSpec, sweep_file
 from ..platform.sweep.yaml_file import overridden, read_yaml
 from ..trainables.config import parse
 from ..trainables.errors import PackageMissing
+from .joining import ALLOWED
 from .plugins import importable, lay_out
 from .profiles import Profile, profile_file
 from .submit import SWEEP_FILE, Order
@@ -29,6 +30,7 @@ class Wishes:
         home, python: instead of the profile's.
         variables: besides the profile's.
         packages: folders or wheels, besides the profile's.
+        allow_insecure: said of the cluster, and so of what joins it there.
         resume: go on with what is on record there, whatever the file says.
     """
 
@@ -39,6 +41,7 @@ class Wishes:
     variables: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     resume: bool = False
+    allow_insecure: bool = False
 
 
 @contextmanager
@@ -60,6 +63,7 @@ def ordered(wishes: Wishes, profile: Profile) -> Iterator[tuple[Order, str]]:
             resolve(spec)  # data and cores are looked at there
         except PackageMissing as error:
             unchecked = str(error)
+        allowed = {ALLOWED: "1"} if wishes.allow_insecure or profile.allow_insecure else {}
         arguments = ("resume", spec.name) if wishes.resume else ("take-up", SWEEP_FILE)
         yield (
             Order(
@@ -69,7 +73,7 @@ def ordered(wishes: Wishes, profile: Profile) -> Iterator[tuple[Order, str]]:
                 spec={} if wishes.resume else spec.model_dump(mode="json"),
                 python=wishes.python or profile.python,
                 home=wishes.home or profile.home,
-                variables={**profile.env, **wishes.variables},
+                variables={**allowed, **profile.env, **wishes.variables},
                 packages=tuple(plugins),
             ),
             unchecked,

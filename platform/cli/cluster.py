@@ -91,7 +91,9 @@ def submit(
 
     to = _target(cluster, address, allow_insecure)
     changes = settings(list(set_ or [])) | ({} if name is None else {"name": name})
-    wishes = Wishes(sweep, changes, home, python, variables_of(env or []), tuple(package or ()), resume)
+    wishes = Wishes(
+        sweep, changes, home, python, variables_of(env or []), tuple(package or ()), resume, allow_insecure
+    )
     with ordered(wishes, to.profile) as (order, unchecked):
         if unchecked and not as_json:
             typer.echo(f"Not checked here: {unchecked}", err=True)

@@ -150,12 +150,14 @@ def carry_out(
     going: Going | None = None,
 ) -> None:
     """Run a plan with a live view, then tables, report and what to do next."""
+    from ...cluster.joining import check_joining
     from ..driver import run_sweep
     from ..going_on.taking_up import Going
     from ..record.journal import read
     from ..running.live import LiveView
     from .records import show_sweep
 
+    check_joining(address)
     home = Home.default()
     journal = home.sweep(made.spec.name).journal
     with LiveView(made, console, quiet, read(journal) if going else ()) as view:

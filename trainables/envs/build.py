@@ -32,6 +32,14 @@ def make_environment(spec: EvaluationSpec, render: bool = False) -> Any:
     Raises:
         UserError: the library has no such environment or cannot construct it.
     """
+    if ":" in spec.id:
+        # Gymnasium would import the module before the colon; the id comes from the dataset, which may be anybody's.
+        raise UserError(
+            "an environment is named by its id alone, without a module to import",
+            key="evaluation.id",
+            value=spec.id,
+            fix="Register it where it is defined; a package of systems may do so when it is imported.",
+        )
     kwargs = {**spec.kwargs, "max_episode_steps": spec.max_episode_steps}
     if render:
         kwargs["render_mode"] = "rgb_array"

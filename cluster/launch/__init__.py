@@ -1,0 +1,1 @@
+"""Files that start a cluster: rendered from one small description, checked, written without overwriting anything."""

@@ -19,6 +19,7 @@ from ...search_spaces.parameters import Real, Space
 from ..errors import UserError, UserErrors, nearest
 from ..sweep.search_spec import HubSampler, Search
 from .distributions import distribution
+from .evolution import Evolution
 from .hub import hub_sampler
 
 SAMPLERS: dict[str, type[BaseSampler]] = {
@@ -26,7 +27,7 @@ SAMPLERS: dict[str, type[BaseSampler]] = {
     "random": optuna.samplers.RandomSampler,
     "qmc": optuna.samplers.QMCSampler,
     "gp": optuna.samplers.GPSampler,
-    "cmaes": optuna.samplers.CmaEsSampler,
+    "cmaes": Evolution,
     "nsgaii": optuna.samplers.NSGAIISampler,
     "grid": optuna.samplers.BruteForceSampler,
 }
@@ -170,13 +171,6 @@ def sampler_errors(search: Search, space: Space, objectives: int = 1) -> Iterato
             key="search.sampler",
             value=name,
             fix=f"With several use {', '.join(SEVERAL_OBJECTIVES)}.",
-        )
-    if name == "cmaes" and "://" in search.storage:
-        yield UserError(
-            "keeps its state as a Python pickle, which is not read from a shared database",
-            key="search.sampler",
-            value=name,
-            fix="Use another sampler, or search.storage: journal.",
         )
     if name == "cmaes" and sum(parameter.type != "choice" for parameter in space.values()) < 2:
         yield UserError(

@@ -239,7 +239,6 @@ def said(search: Search, space: Space = SPACE, objectives: int = 1) -> str:
         (Search(sampler_options={"seed": 3}), "has no such option"),
         (Search(sampler="qmc", sampler_options={"qmc_type": "sobel"}), "the sampler refuses them"),
         (Search(sampler="grid"), "space.s.rate: is a continuous range, which a grid cannot walk through"),
-        (Search(sampler="cmaes", storage="postgresql://h/d"), "not read from a shared database"),
     ],
 )
 def test_what_a_sampler_cannot_do_is_said_before_anything_starts(search, text):

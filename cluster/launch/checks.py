@@ -16,7 +16,7 @@ from ...trainables.redaction import is_secret_name, redacted
 
 _CLUSTER = "ray-cluster.yaml"
 _ASSIGNED = re.compile(
-    r"\b([A-Z][A-Z0-9_]+)[\"']?(?:=|:\s*|,?\s*value:\s*)[\"']?[^\s\"'$%<{\[~/][^\s\"']{5,}"
+    r"\b([A-Z][A-Z0-9_]+)[\"']?(?:=|:\s*|,?\s*value:\s*)[\"']?[^\s\"'$%<{\[~/-][^\s\"']{5,}"
 )
 """A variable set to something that is neither a reference nor the path of a file."""
 
@@ -65,15 +65,15 @@ def _yaml(path: str, text: str) -> Iterator[UserError]:
 
 def ray_refuses(config: Any) -> str | None:
     """What Ray's own validation says against a cluster file, as ``ray up`` would; None when it takes it."""
-    import jsonschema
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     try:
         validate_config(prepare_config(config))
-    except jsonschema.ValidationError as error:
-        return f"{'.'.join(map(str, error.absolute_path)) or 'the file'}: {error.message}"
-    except Exception as error:  # Ray raises whatever the place it fails at raises
-        return str(error) or type(error).__name__
+    except Exception as error:  # jsonschema's, and whatever the place in Ray that fails raises
+        where = ".".join(map(str, getattr(error, "absolute_path", ())))
+        return f"{where}: " * bool(where) + (
+            getattr(error, "message", "") or str(error) or type(error).__name__
+        )
     return None
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ...platform.errors import UserError, UserErrors
-from ...platform.store.object_files import is_object_address
 from ...platform.sweep.yaml_file import overridden, read_yaml
 from ...platform.tracking.check import checked_uri
 from ...trainables.config import FrozenConfig, parse
@@ -158,7 +158,9 @@ class Description(FrozenConfig):
     @field_validator("storage")
     @classmethod
     def _store(cls, value: str | None) -> str | None:
-        if value is not None and (not is_object_address(value) or value.startswith("file:")):
+        if value is not None and not re.fullmatch(
+            r"(s3|gs)://[a-z0-9][a-z0-9._-]+(/[A-Za-z0-9._=/-]*)?", value
+        ):
             raise ValueError("must be s3://bucket/prefix or gs://bucket/prefix")
         return value if value is None else value.rstrip("/")
 
@@ -195,7 +197,7 @@ def read_description(file: Path | None, kind: str | None, changes: Mapping[str, 
     return given
 
 
-def _missing(given: Description):
+def _missing(given: Description) -> Iterator[UserError]:
     """What this kind of cluster cannot do without."""
     yield from {"aws": _aws, "gcp": _gcp, "onprem": _onprem, "kuberay": _kuberay, "slurm": _slurm}[
         given.kind
@@ -206,7 +208,7 @@ def _required(key: str, example: str) -> UserError:
     return UserError("is required for this kind of cluster", key=key, fix=f"Example: --set {key}={example}")
 
 
-def _aws(given: Description):
+def _aws(given: Description) -> Iterator[UserError]:
     if given.image is None:
         yield _required("image", "registry.example.org/flowsweep:1")
     if given.machine is None:
@@ -224,7 +226,7 @@ def _aws(given: Description):
         )  # fmt: skip
 
 
-def _gcp(given: Description):
+def _gcp(given: Description) -> Iterator[UserError]:
     if given.image is None:
         yield _required("image", "registry.example.org/flowsweep:1")
     if given.machine is None:
@@ -244,7 +246,7 @@ def _gcp(given: Description):
         )  # fmt: skip
 
 
-def _onprem(given: Description):
+def _onprem(given: Description) -> Iterator[UserError]:
     if given.onprem.head is None:
         yield _required("onprem.head", "10.0.0.1")
     if not given.onprem.workers:
@@ -260,7 +262,7 @@ def _onprem(given: Description):
         )  # fmt: skip
 
 
-def _kuberay(given: Description):
+def _kuberay(given: Description) -> Iterator[UserError]:
     if given.image is None:
         yield _required("image", "registry.example.org/flowsweep:1")
     if given.kuberay.volume_claim is None:
@@ -275,7 +277,7 @@ def _kuberay(given: Description):
         )  # fmt: skip
 
 
-def _slurm(given: Description):
+def _slurm(given: Description) -> Iterator[UserError]:
     if given.image is not None:
         yield UserError(
             "is not used with slurm", key="image", value=given.image, fix="Use `activate` instead."

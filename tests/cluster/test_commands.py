@@ -60,7 +60,7 @@ def sweep(tmp_path):
 def driver(tmp_path):
     """Stands where the cluster's Python would: shows that it was started, and how."""
     script = tmp_path / "driver"
-    script.write_text(f"#!{sys.executable}\nimport sys\nprint('started with', *sys.argv[3:])\n")
+    script.write_text(f"#!{sys.executable}\nimport sys\nprint('started with', *sys.argv[3:], open('sweep.yaml').read())\n")
     script.chmod(0o755)
     return str(script)
 
@@ -68,25 +68,27 @@ def driver(tmp_path):
 def test_a_sweep_is_submitted_followed_and_looked_up(flowsweep, head, sweep, driver, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
     monkeypatch.setenv("FLOWSWEEP_ADDRESS", head.url)
-    settings = ("--name", "renamed", "--set", "search.trials=3", "--python", driver)
+    settings = ("--name", "renamed", "--set", "search.trials=3", "--python", driver, "--wait", "0")
     done = json.loads(flowsweep("submit", sweep, *settings, "--json").out)
     assert (done["sweep"], done["address"]) == ("renamed", head.url)
     followed = flowsweep("logs", "renamed", "--follow")
     assert followed.code == 0, followed
-    assert "started with run sweep.yaml --set search.trials=3 --name renamed --address auto" in followed.out
+    assert "started with take-up sweep.yaml name: renamed" in followed.out
+    assert "search:\n  trials: 3" in followed.out
     assert flowsweep("logs", done["job"]).out.count("started with") == 1
     assert json.loads(flowsweep("status", "renamed", "--json").out)["status"] == "succeeded"
     assert done["job"] in flowsweep("status").out
     assert "already succeeded" in flowsweep("stop", "renamed").out
 
-    resumed = flowsweep("submit", sweep, "--name", "renamed", "--python", driver, "--resume")
-    assert "flowsweep logs renamed --follow" in resumed.out
-    assert "started with resume renamed --address auto" in flowsweep("logs", "renamed", "--follow").out
+    resumed = flowsweep("submit", sweep, *settings, "--resume")
+    assert "flowsweep attach renamed" in resumed.out
+    assert "started with resume renamed" in flowsweep("logs", "renamed", "--follow").out
 
 
 def test_a_failed_job_makes_following_it_fail(flowsweep, head, sweep, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", head.token)
-    assert flowsweep("submit", sweep, "--address", head.url, "--python", "/nowhere/python").code == 0
+    there = ("--address", head.url, "--python", "/nowhere/python")
+    assert flowsweep("submit", sweep, *there, "--wait", "0").code == 0
     assert flowsweep("logs", "typed", "--follow", "--address", head.url).code == 1
 
 
@@ -147,4 +149,7 @@ def test_a_real_sweep_runs_to_its_report_on_the_cluster(flowsweep, head, sweep, 
     assert (home / "sweeps" / "typed" / "report.html").stat().st_size > 10_000
     again = flowsweep("submit", sweep, *there)
     assert again.code == 0
-    assert flowsweep("logs", "typed", "--follow").code == 1, "the name is taken there"
+    followed = flowsweep("logs", "typed", "--follow")
+    assert (followed.code, "typed is on record here; going on with it" in followed.out) == (0, True)
+    changed = flowsweep("submit", sweep, *there, "--set", "search.trials=3", "--wait", "120")
+    assert (changed.code, "search.trials: 2 there, 3 here" in changed.err) == (3, True)

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from flowsweep.cluster import jobs
+from flowsweep.cluster.connection import connected
 from flowsweep.cluster.endpoint import Endpoint, ray_version
 from flowsweep.cluster.package import pack
-from flowsweep.cluster.submit import SWEEP_FILE, Order, connected, job_name, submit
+from flowsweep.cluster.submit import SWEEP_FILE, Order, job_name, submit
 from flowsweep.platform.errors import Refused, UserError
 
 PROBE = """\
@@ -48,7 +50,7 @@ def store(*_):
     print("everything is stored", flush=True)
     sys.exit(0)
 
-signal.signal(signal.SIGTERM, store)
+signal.signal(signal.SIGINT, store)  # as Ctrl-C: a sweep told by SIGTERM has seconds only
 print("ready", flush=True)
 time.sleep(600)
 """
@@ -64,14 +66,14 @@ def order(tmp_path):
     """Makes orders whose interpreter is a script that stands where the sweep's driver would."""
 
     def make(name: str, program: str) -> Order:
-        script, sweep = tmp_path / f"{name}.py", tmp_path / f"{name}.yaml"
+        script = tmp_path / f"{name}.py"
         script.write_text(f"#!{sys.executable}\n{program}")
         script.chmod(0o755)
-        sweep.write_text(f"name: {name}\n")
         return Order(
             name,
-            sweep,
-            ("run", SWEEP_FILE, "--set", "search.trials=2"),
+            ("take-up", SWEEP_FILE),
+            content={"name": name},
+            spec={"name": name, "search": {"trials": 2}},
             python=str(script),
             home="/shared/flowsweep",
             variables={"COLOUR": "blue"},
@@ -89,7 +91,7 @@ def test_the_code_the_registered_systems_and_the_sweep_reach_driver_and_tasks(at
     line = next(line for line in "".join(printed).splitlines() if line.startswith("SEEN "))
     seen = json.loads(line.removeprefix("SEEN "))
     assert seen["arguments"][:2] == ["-m", "flowsweep.cluster.entry"]
-    assert seen["arguments"][2:] == ["run", "sweep.yaml", "--set", "search.trials=2", "--address", "auto"]
+    assert seen["arguments"][2:] == ["take-up", "sweep.yaml"]
     assert (seen["sweep"], seen["files"]) == ("name: probe\n", ["sweep.yaml"])
     for place in (seen["driver"], seen["task"]):
         assert "py_modules_files" in place["package"], "the node's own installation was used"
@@ -100,8 +102,11 @@ def test_the_code_the_registered_systems_and_the_sweep_reach_driver_and_tasks(at
 def test_a_running_sweep_is_not_started_twice_and_stops_when_asked(at, order):
     sleeper = order("long", SLOW_TO_STOP)
     first = submit(sleeper, at)
-    with pytest.raises(Refused, match=f"already running there as {first.job}"):
+    with pytest.raises(Refused, match=f"already running there as {first.job}.*flowsweep attach long"):
         submit(sleeper, at)
+    other = replace(sleeper, spec={"name": "long", "search": {"trials": 3}})
+    with pytest.raises(Refused, match="another sweep of this name.*search.trials: 2 there, 3 here"):
+        submit(other, at)
     with connected(at) as client:
         _wait(lambda: "ready" in jobs.logs(client, jobs.find(client, "long")))
         assert jobs.stop(client, jobs.find(client, first.job))
@@ -149,7 +154,7 @@ def test_a_node_without_the_requirements_says_what_it_lacks(tmp_path):
         [sys.executable, "-S", "-m", "flowsweep.cluster.entry", "run", "sweep.yaml"],
         env={"PYTHONPATH": folders}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 4, done.stderr
+    assert done.returncode == 3, done.stderr
     assert "lacks" in done.stderr
     assert "torch" in done.stderr
     assert "--python" in done.stderr

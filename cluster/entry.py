@@ -28,14 +28,16 @@ _OLDEST_PYTHON = (3, 11)
 def missing_requirements() -> list[str]:
     """What flowsweep and the packages that came along require and this Python does not have."""
     names = [PACKAGE, *filter(None, os.environ.get(PACKAGES, "").split(","))]
-    wanted = [text for name in names for text in _requires(name) if "extra ==" not in text]
+    # Without `packaging`, which may be missing too: what only some Pythons need is judged later.
+    wanted = [text for name in names for text in required_by(name) if ";" not in text]
     return [text for text in wanted if not _present(re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0])]
 
 
-def _requires(name: str) -> list[str]:
+def required_by(name: str) -> list[str]:
+    """What a distribution requires without extras, as written in its metadata; nothing where it has none."""
     try:
-        return requires(name) or []
-    except PackageNotFoundError:  # a folder without metadata
+        return [text for text in requires(name) or [] if "extra ==" not in text]
+    except PackageNotFoundError:
         return []
 
 

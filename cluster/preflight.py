@@ -15,7 +15,7 @@ from ..platform.store.opening import check_store
 from ..platform.sweep.resolve import resolve
 from ..platform.sweep.spec import SweepSpec, load_spec
 from ..trainables.redaction import redacted
-from .entry import FAILED, JOB, PACKAGE, READY
+from .entry import FAILED, JOB, PACKAGE, PACKAGES, READY, required_by
 from .sameness import difference_text, recorded_difference
 
 PROBE_BYTES = 1 << 20
@@ -91,13 +91,18 @@ def _recorded(home: Home, name: str) -> Path:
 
 
 def check_versions() -> None:
-    """This Python's packages are recent enough, and free of what would open the cluster to others.
+    """This Python's packages are recent enough for flowsweep and what came along, and leave the cluster closed to others.
 
     Raises:
         Refused: naming every package that is not.
     """
-    wrong = [finding.what for one in requirements() if (finding := judge_requirement(one))]
     import ray
+    from packaging.requirements import Requirement
+
+    names = filter(None, os.environ.get(PACKAGES, "").split(","))
+    wanted = [*requirements(), *(Requirement(text) for name in names for text in required_by(name))]
+    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate()]
+    wrong = [finding.what for one in wanted if (finding := judge_requirement(one))]
 
     wrong += [finding.what for finding in vulnerabilities("ray", ray.__version__)]
     if wrong:

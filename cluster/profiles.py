@@ -139,7 +139,7 @@ def read_profiles(file: Path | None = None) -> Profiles:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot be read: {error}", key=str(file)) from None
     try:
-        profiles = parse(Profiles, tomllib.loads(text))
+        profiles = _parsed(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"is not valid TOML: {error}", key=str(file)) from None
     except UserErrors as error:
@@ -149,6 +149,22 @@ def read_profiles(file: Path | None = None) -> Profiles:
     if profiles.default is not None and profiles.default not in profiles.clusters:
         raise _placed(_unknown("default", profiles.default, profiles), file, text)
     return profiles
+
+
+def _parsed(values: Mapping[str, Any]) -> Profiles:
+    """Each profile by itself, so that a misspelt key is told with the ones there are."""
+    written = values.get("clusters", {})
+    if not isinstance(written, Mapping):
+        return parse(Profiles, values)
+    heads, errors, clusters = parse(Profiles, {**values, "clusters": {}}), [], {}
+    for name, one in written.items():
+        try:
+            clusters[name] = parse(Profile, one, f"clusters.{name}")
+        except UserErrors as error:
+            errors += error.errors
+    if errors:
+        raise UserErrors(errors)
+    return heads.model_copy(update={"clusters": clusters})
 
 
 def chosen(name: str | None) -> tuple[str, Profile] | None:

@@ -20,6 +20,17 @@ import pytest
 import requests
 
 ADDRESS_VARIABLES = ("FLOWSWEEP_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+TOY = Path(__file__).parents[1] / "support" / "toy"
+TOY_SWEEP = """\
+name: toy
+system: toy
+dataset: toy/points
+objective: {metric: tune/return}
+search: {trials: 2}
+seeds: {tune: [0], test: [10]}
+evaluation: {episodes: 2, every_steps: 20}
+confirm: {top: 1, episodes: 2}
+"""
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -43,6 +54,8 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(autouse=True)
 def _no_address_or_token_of_this_machine(monkeypatch, tmp_path):
     for name in (*ADDRESS_VARIABLES, *TOKEN_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("FLOWSWEEP_CLUSTER", "FLOWSWEEP_ALLOW_INSECURE", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -85,3 +98,18 @@ def _wait_until_ready(head: Head, process: subprocess.Popen, log: Path) -> None:
                 return
         time.sleep(0.25)
     pytest.fail(f"the head node did not start:\n{log.read_text()}")
+
+
+@pytest.fixture
+def toy_sweep_file(tmp_path, monkeypatch):
+    """A sweep of the toy system, which is installed for this process and those it starts."""
+    from flowsweep.search_spaces import parameters
+    from flowsweep.trainables import base
+
+    monkeypatch.syspath_prepend(str(TOY))
+    monkeypatch.setenv("PYTHONPATH", str(TOY), prepend=":")
+    base.load_system.cache_clear()
+    parameters._registered.cache_clear()
+    file = tmp_path / "toy.yaml"
+    file.write_text(TOY_SWEEP)
+    return file

@@ -60,7 +60,9 @@ def sweep(tmp_path):
 def driver(tmp_path):
     """Stands where the cluster's Python would: shows that it was started, and how."""
     script = tmp_path / "driver"
-    script.write_text(f"#!{sys.executable}\nimport sys\nprint('started with', *sys.argv[3:], open('sweep.yaml').read())\n")
+    script.write_text(
+        f"#!{sys.executable}\nimport sys\nprint('started with', *sys.argv[3:], open('sweep.yaml').read())\n"
+    )
     script.chmod(0o755)
     return str(script)
 

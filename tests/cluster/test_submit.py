@@ -105,7 +105,7 @@ def test_a_running_sweep_is_not_started_twice_and_stops_when_asked(at, order):
     with pytest.raises(Refused, match=f"already running there as {first.job}.*flowsweep attach long"):
         submit(sleeper, at)
     other = replace(sleeper, spec={"name": "long", "search": {"trials": 3}})
-    with pytest.raises(Refused, match="another sweep of this name.*search.trials: 2 there, 3 here"):
+    with pytest.raises(Refused, match=r"another sweep of this name.*search\.trials: 2 there, 3 here"):
         submit(other, at)
     with connected(at) as client:
         _wait(lambda: "ready" in jobs.logs(client, jobs.find(client, "long")))

@@ -113,7 +113,9 @@ def _lost_again(failure: Failure, attempts: Attempts, known: int, retries: int) 
 
 TOLD_TO_LEAVE = "its process was told to leave (SIGTERM)"
 NODE_LOST = "its node was lost"
-UNCOUNTED = frozenset({TOLD_TO_LEAVE, NODE_LOST})
+WORKER_LOST = "its worker ended unexpectedly (killed, or crashed outside Python)"
+MADE_ROOM = "it made room: fewer trials may run at once"
+UNCOUNTED = frozenset({TOLD_TO_LEAVE, NODE_LOST, MADE_ROOM})
 
 
 def lost_worker(said: str, killed_for_memory: bool = False) -> Failure:
@@ -135,7 +137,7 @@ def lost_worker(said: str, killed_for_memory: bool = False) -> Failure:
         return Failure("preempted", NODE_LOST)
     if killed_for_memory:
         return Failure("out_of_memory", "the kernel ended its worker for want of memory")
-    return Failure("preempted", "its worker ended unexpectedly (killed, or crashed outside Python)")
+    return Failure("preempted", WORKER_LOST)
 
 
 def class_of(ended: Mapping[str, Any]) -> str | None:

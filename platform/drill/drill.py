@@ -15,6 +15,7 @@ from ..paths import Home
 from ..tracking.tracker import tracker_status
 from . import damage as drill_damage
 from . import faults as drill_faults
+from . import nodes as drill_nodes
 from .checks import Account, account, lost, study_differs
 from .rig import PATIENCE_S, SWEEP, Broken, Missed, Rig, Skipped
 from .tracker import tracker_differs
@@ -77,6 +78,9 @@ FAULTS = (
           "no half output is ever seen"),
     Fault("worker-refine", drill_faults.worker_in_refine, "SIGKILL to a worker, in a trial's own stage",
           "taken up again by itself"),
+    Fault("node-killed", drill_nodes.nodes_killed,
+          "SIGKILL to whole nodes, in pretrain, publish and refine",
+          "each loss on record; taken up again elsewhere"),
     Fault("tracker-down", drill_faults.tracker_down, "the MLflow server is dead for the whole sweep, then back",
           "`sync` sends everything once"),
     Fault("databases-locked", drill_damage.databases_locked, "both SQLite files held locked for 12 s",

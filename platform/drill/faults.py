@@ -14,7 +14,9 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from ..tracking.server import server_command, server_environment
 from ..tracking.tracker import tracker_status
@@ -81,7 +83,7 @@ def worker_in_pretrain(rig: Rig, rng: random.Random) -> list[str]:
     """Kill the only worker while it computes a shared stage."""
     process = rig.run(resources__concurrent=1, stages__pretrain__pause_s=0.1)
     rig.until_facts(process, rng.randrange(1, 5), "progress", stage="pretrain")
-    _kill_placed(rig, rig.facts("progress")[-1].trial)
+    _kill_placed(rig)
     rig.ended(process, 0)
     return _taken_up_again(rig)
 
@@ -90,7 +92,7 @@ def worker_in_refine(rig: Rig, rng: random.Random) -> list[str]:
     """Kill a worker while it trains a trial's own stage."""
     process = rig.run(**SLOW)
     rig.until_facts(process, rng.randrange(3, 15), "progress", stage="refine")
-    _kill_placed(rig, rig.facts("progress")[-1].trial)
+    _kill_placed(rig)
     rig.ended(process, 0)
     return _taken_up_again(rig)
 
@@ -99,7 +101,7 @@ def holder_killed(rig: Rig, rng: random.Random) -> list[str]:
     """Kill the worker that computes what another trial waits for."""
     process = rig.run(stages__pretrain__pause_s=0.1)
     rig.until_facts(process, rng.randrange(1, 5), "progress", stage="pretrain")
-    _kill_placed(rig, rig.facts("progress")[-1].trial)
+    _kill_placed(rig)
     rig.ended(process, 0)
     reasons = [str(fact.data.get("reason")) for fact in rig.facts("stage_computed")]
     taken_over = any(reason.startswith("taken over from") for reason in reasons)
@@ -109,22 +111,33 @@ def holder_killed(rig: Rig, rng: random.Random) -> list[str]:
 def worker_in_publish(rig: Rig, rng: random.Random) -> list[str]:
     """Kill a worker while it writes a stage output into the store."""
     process = rig.run(resources__concurrent=1, stages__pretrain__ballast_mib=96)
-    store = rig.home.stages
-    rig.until(lambda: any(store.glob("aside/*/*")), "an output to be written", process)
-    try:
-        claim = next(store.glob("claims/*.json"))
-        holder = json.loads(claim.read_text())
-    except (StopIteration, FileNotFoundError):
-        raise Missed("the output was published before anybody looked") from None
+    key, holder = publishing_worker(rig, process)
     rig.kill_worker(holder["pid"], holder["host"])
-    if any(store.glob(f"v*/*/{claim.stem}")):
+    if any(rig.home.stages.glob(f"v*/*/{key}")):
         raise Missed("the output was there before the worker was killed")
     rig.ended(process, 0)
     return _taken_up_again(rig)
 
 
-def _kill_placed(rig: Rig, trial: str | None) -> None:
-    placed = next(fact.data for fact in reversed(rig.facts("trial_placed")) if fact.trial == trial)
+def publishing_worker(rig: Rig, process: subprocess.Popen) -> tuple[str, Mapping[str, Any]]:
+    """Wait until a stage output is being written into the store: its key, and the claim of whoever writes it."""
+    store = rig.home.stages
+    rig.until(lambda: any(store.glob("aside/*/*")), "an output to be written", process)
+    try:
+        claim = next(store.glob("claims/*.json"))
+        return claim.stem, json.loads(claim.read_text())
+    except (StopIteration, FileNotFoundError):
+        raise Missed("the output was published before anybody looked") from None
+
+
+def placed_worker(rig: Rig) -> Mapping[str, Any]:
+    """Where the trial that reported last is: pid and node of its worker."""
+    trial = rig.facts("progress")[-1].trial
+    return next(fact.data for fact in reversed(rig.facts("trial_placed")) if fact.trial == trial)
+
+
+def _kill_placed(rig: Rig) -> None:
+    placed = placed_worker(rig)
     rig.kill_worker(placed["pid"], placed["node"])
 
 

@@ -11,7 +11,7 @@ from flowsweep.platform.drill.checks import Account
 from flowsweep.platform.drill.drill import FAULTS, Fault, Verdict, differences, perform
 from flowsweep.platform.drill.rig import Rig
 
-LIMIT_S = 420
+LIMIT_S = 600
 """A hang ends a test. On two quiet cores most take under a minute."""
 
 

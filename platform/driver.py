@@ -23,14 +23,14 @@ from .running.checkpoint_budget import within_budget
 from .running.conclude import conclude
 from .running.desk import Desk
 from .running.phases import confirmations, search_requests
+from .running.places import Count, bundle_of, places
 from .running.ray_bridge import Marshal, TrialQueue, configure_tune
 from .running.ray_start import start_ray
 from .running.stopping import Stopping
 from .search.start import open_search
 from .store.base import Stages
 from .store.opening import open_store
-from .sweep.plan import Plan, concurrent_trials
-from .sweep.workers import nodes
+from .sweep.plan import Plan
 from .sweep.yaml_file import dump_yaml
 from .tracking.tracker import Tracker
 
@@ -82,8 +82,8 @@ def run_sweep(
         connection(address) as capacity,
         _open(paths) as journal,
         Stopping(paths, watch).on_signals() as stopping,
+        places(plan, home, address, partial(_tell_places, journal, watch), stopping.is_set) as room,
     ):
-        concurrent = concurrent_trials(plan.spec.resources, nodes())
         starts = max(1, int(capacity["CPU"]))
         before, despite = take_up(plan, paths, journal, going, watch)
         _write_spec(paths, plan)
@@ -101,8 +101,8 @@ def run_sweep(
                 requests = phase(plan, desk, search, list(read(paths.journal)))
                 spent = desk.exhausted if phase is search_requests else lambda: False
                 draw = partial(next, requests, None)
-                queue = TrialQueue(draw, desk, concurrent, starts, stopping.is_set, spent)
-                _place(plan, paths, queue, desk, open_store(home, plan.spec.storage.stages))
+                queue = TrialQueue(draw, desk, room.now, starts, stopping.is_set, spent)
+                _place(plan, paths, queue, Marshal(desk, queue, room), open_store(home, plan.spec.storage.stages))
                 stopping.withdraw()
                 if stopping.is_set():
                     break
@@ -113,10 +113,7 @@ def run_sweep(
             raise
         finally:
             search.close(*((HURRIED_DRAIN_S,) if stopping.hurried else ()))
-            unsent = tracker.close(
-                HURRIED_DRAIN_S if stopping.hurried else DRAIN_S,
-                lambda left: watch(Fact(-1, time.time(), "sending", data={"unsent": left})),
-            )
+            unsent = _drained(tracker, stopping.hurried, watch)
         return Outcome(status, desk.ended, unsent, no_report)
 
 
@@ -151,18 +148,17 @@ def _tracker(plan: Plan, home: Home, paths: SweepPaths) -> Tracker:
     )
 
 
-def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: Stages) -> None:
+def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, marshal: Marshal, store: Stages) -> None:
     """Let Ray Tune place what the queue hands out until it is empty."""
     from ray import tune
 
     from ..trainables.tune import StageWalk
 
-    resources = plan.spec.resources
     trainable = tune.with_parameters(StageWalk, store=store, folder=paths.root)
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        tune.with_resources(trainable, bundle_of(plan.spec.resources)),
         tune_config=tune.TuneConfig(
-            search_alg=queue, scheduler=Marshal(desk, queue), num_samples=-1, reuse_actors=True
+            search_alg=queue, scheduler=marshal, num_samples=-1, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name=f"placement-{os.getpid()}",
@@ -179,6 +175,18 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, desk: Desk, store: 
             raise mistake from None
         raise
     shutil.rmtree(paths.ray, ignore_errors=True)  # Tune's own notes; nothing here reads them
+
+
+def _drained(tracker: Tracker, hurried: bool, watch: Callable[[Fact], None]) -> int:
+    """Let the tracker take what it has not yet got; how many facts that leaves."""
+    return tracker.close(
+        HURRIED_DRAIN_S if hurried else DRAIN_S,
+        lambda left: watch(Fact(-1, time.time(), "sending", data={"unsent": left})),
+    )
+
+
+def _tell_places(journal: Journal, watch: Callable[[Fact], None], count: Count) -> None:
+    _record(journal, watch, "places", trials=count.trials, fit=count.fit, reason=count.reason)
 
 
 def _write_spec(paths: SweepPaths, plan: Plan) -> None:

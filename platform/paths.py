@@ -106,6 +106,11 @@ class SweepPaths:
         return self.root / "stop"
 
     @property
+    def wishes(self) -> Path:
+        """What a person has asked for while it runs: how many trials at once, and its priority."""
+        return self.root / "wishes.jsonl"
+
+    @property
     def results(self) -> Path:
         """Parquet tables."""
         return self.root / "results"

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+LEAVE = "leave"
+"""A file of this name in a trial's folder asks it to store its state and leave."""
 GRACE_S = 8.0
 """A preempted machine gives about ten seconds. What is not stored by then is left to the checkpoint before."""
 

@@ -14,7 +14,7 @@ from ray.tune import Trainable
 from .artifacts import ArtifactStore
 from .events import Evaluated, Event, Pulse, Waiting
 from .failures import Failure, classified, log_of
-from .leaving import Leaving
+from .leaving import LEAVE, Leaving
 from .request import TrialRequest
 from .spool import Spool
 from .walk import Walk
@@ -89,7 +89,7 @@ class StageWalk(Trainable):
         report_at_s = time.monotonic() + REPORT_EVERY_S
         for event in self._events:
             self._note(events, event)
-            if self._leaving.asked or (self._sweep_folder / "stop").exists():
+            if self._is_asked():
                 if saved := self._walk and self._walk.checkpoint():
                     self._note(events, saved)
                 if self._leaving.asked:
@@ -100,6 +100,11 @@ class StageWalk(Trainable):
                 events[:-1] = [event for event in events[:-1] if not isinstance(event, Pulse)]
                 return False
         return True
+
+    def _is_asked(self) -> bool:
+        """Whether it is to leave: this process, the whole sweep, or this trial."""
+        files = (self._sweep_folder / "stop", self._folder / LEAVE)
+        return self._leaving.asked or any(file.exists() for file in files)
 
     def _note(self, events: list[Event], event: Event) -> None:
         events.append(event)
@@ -123,4 +128,4 @@ class StageWalk(Trainable):
 
 
 class Interrupted(Exception):
-    """The sweep was asked to stop; the state has been stored."""
+    """The sweep or the trial was asked to stop; the state has been stored."""

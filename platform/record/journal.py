@@ -8,9 +8,9 @@ are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact
                       fingerprint}, host, device, versions
 ``sweep_resumed``     the same, as it is now; despite: changes of data or code it goes on over
 ``sweep_ended``       status, reason
-``trial_proposed``    number, phase (search, confirm, baseline), params, configs by stage, seeds, through; confirms
-                      (phase confirm: the search trial it repeats)
+``trial_proposed``    number, phase (search, confirm, baseline), params, configs, seeds, through, confirms (which trial)
 ``trial_placed``      node, pid, device
+``places``            trials (that may run at once from now on), fit (the cluster, nothing else running there), reason
 ``stage_computed``    stage, key, seed, steps, cpu_s, wall_s, bytes, reason (it had been stored or claimed before)
 ``stage_reused``      stage, key, seed, saved_cpu_s
 ``worker_lost``       stage, step (from which its work is taken up again), reason

@@ -13,7 +13,8 @@ from ray.tune.search import Searcher
 
 from ...trainables.failures import Failure
 from .desk import Desk
-from .failures import MemoryKills, lost_worker
+from .failures import MADE_ROOM, MemoryKills, lost_worker
+from .places import Places
 from .scheduling import Decision
 
 # Read by Ray when Tune starts: our journal replaces its loggers, snapshots and strict metric names.
@@ -78,7 +79,7 @@ class TrialQueue(_Unpickled, Searcher):
     Args:
         draw: gives the next request as plain JSON, an empty one when it is not ready, None when there is no more.
         desk: told of lost workers; decides what becomes of their trials.
-        concurrent: trials at once.
+        concurrent: trials at once, as it is now.
         starts: workers that start at once. Each keeps a core busy for seconds, so that more than there are cores would all be
             late.
         stopping: whether to hand out nothing more.
@@ -89,7 +90,7 @@ class TrialQueue(_Unpickled, Searcher):
         self,
         draw: Callable[[], Mapping[str, Any] | None],
         desk: Desk,
-        concurrent: int,
+        concurrent: Callable[[], int],
         starts: int,
         stopping: Callable[[], bool],
         spent: Callable[[], bool] = lambda: False,
@@ -101,7 +102,18 @@ class TrialQueue(_Unpickled, Searcher):
         self._again: deque[Mapping[str, Any]] = deque()
         self._losses: dict[str, Failure] = {}
         self._starting: set[str] = set()
-        self._free_workers = 0
+        self._free_workers, self._drawn_out = 0, False
+
+    @property
+    def full(self) -> bool:
+        """Whether as many trials run as may."""
+        return len(self._running) >= self._concurrent()
+
+    @property
+    def left(self) -> int | None:
+        """Trials that are left to run; None while more may come."""
+        over = self._drawn_out or self._stopping()
+        return len(self._running) + len(self._again) if over else None
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         return True
@@ -109,11 +121,12 @@ class TrialQueue(_Unpickled, Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._stopping():
             return Searcher.FINISHED
-        if len(self._running) >= self._concurrent:
+        if self.full:
             return None
         if not self._free_workers and len(self._starting) >= self._starts:
             return None
         request = self._again.popleft() if self._again else None if self._spent() else self._draw()
+        self._drawn_out |= request is None
         if not request:
             return Searcher.FINISHED if request is None and not self._running else None
         self._running[trial_id] = request
@@ -126,6 +139,10 @@ class TrialQueue(_Unpickled, Searcher):
     def note_start(self, trial_id: str) -> None:
         """The worker of this trial has said something."""
         self._starting.discard(trial_id)
+
+    def note_release(self) -> None:
+        """Free workers were ended."""
+        self._free_workers = 0
 
     def note_loss(self, trial_id: str, failure: Failure) -> None:
         """The worker of this trial was lost; Tune is about to give the trial up."""
@@ -162,23 +179,31 @@ class TrialQueue(_Unpickled, Searcher):
 
 
 class Marshal(_Unpickled, FIFOScheduler):
-    """Shows every result to the desk first and carries out what it decides."""
+    """Shows every result to the desk first and carries out what it decides.
 
-    def __init__(self, desk: Desk, queue: TrialQueue):
+    Args:
+        places: told which trials run; asks some to leave when there are too many.
+    """
+
+    def __init__(self, desk: Desk, queue: TrialQueue, places: Places):
         super().__init__()
         self._desk, self._queue, self._kills = desk, queue, MemoryKills()
+        self._places = places
         self._workers: dict[str, tuple] = {}
+        self._placed: dict[str, None] = {}
         self._newest: Any = None
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial was drawn."""
         self._newest = trial
+        self._places.stay(trial.config["request"]["trial"])
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The trial drawn last: it takes the worker that has just become free.
 
         Left to itself Tune gives that worker to a trial whose own is still starting, and kills what was started.
         """
+        self._release_idle(tune_controller)
         waits = self._newest is not None and self._newest.status == "PENDING"
         return self._newest if waits else None
 
@@ -190,22 +215,36 @@ class Marshal(_Unpickled, FIFOScheduler):
             self._workers[name] = worker
             device = trial.config["request"]["device"]
             self._desk.placed(name, {"node": worker[0], "pid": worker[1], "device": device})
+        self._placed.setdefault(name)
         failure = {
             key.removeprefix("failure/"): value for key, value in result.items() if key.startswith("failure/")
         }
-        decision = self._desk.receive(
-            name,
-            result["events"],
-            result["complete"],
-            Failure.from_json(failure) if failure else None,
-            result["left"],
-        )
+        failed = Failure.from_json(failure) if failure else None
+        if result["left"] and self._places.made_room(name):
+            failed = Failure("preempted", MADE_ROOM)
+        decision = self._desk.receive(name, result["events"], result["complete"], failed, result["left"])
         if decision.action == "retry":
             self._queue.take_up_again(trial.trial_id, decision.lanes)
+        if decision.action != "continue":
+            self._over(name)
+        self._places.need(self._queue.left)
+        self._places.crowded(self._placed)
         return TrialScheduler.CONTINUE if decision.action == "continue" else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The worker of a trial was lost."""
+        self._over(trial.config["request"]["trial"])
         file = trial.error_file  # beside the driver; Tune copies it to its storage only later
         said = Path(file).read_text(errors="replace") if file and Path(file).exists() else ""
         self._queue.note_loss(trial.trial_id, lost_worker(said, self._kills.rose()))
+
+    def _over(self, name: str) -> None:
+        self._placed.pop(name, None)
+        self._places.stay(name)
+
+    def _release_idle(self, tune_controller: Any) -> None:
+        """End workers that Tune keeps for trials to come, where no more trials may run: others want what they occupy."""
+        waiting = tune_controller._pending_trials
+        if not waiting and self._queue.full and tune_controller._actor_cache.num_cached_objects:
+            tune_controller._cleanup_cached_actors(force_all=True)
+            self._queue.note_release()

@@ -83,6 +83,8 @@ class Resources(FrozenConfig):
     seconds per program and machine, and gives results equal up to rounding. No result is filed under it."""
     concurrent: int | None = Field(default=None, gt=0)
     """Trials at once; as many as fit when not given."""
+    priority: int = 0
+    """Of several sweeps on a cluster those with the larger number are served first; `flowsweep share` changes it."""
     wait_for_nodes_s: float = Field(default=0, ge=0)
     """How long a cluster may take to have nodes that fit, before the sweep is refused. Above 0, more is asked for than
     there is while trials wait, so that a cluster that grows does."""

@@ -110,6 +110,15 @@ def trials_at_once(resources: Resources, nodes: Sequence[Node], limit: int | Non
     return min(fits)
 
 
+def reserve_of(resources: Resources, count: int) -> dict[str, float]:
+    """What is kept free for workers on a cluster of ``count`` nodes, by kind of resource."""
+    kept: dict[str, float] = {}
+    for _, workers, demand in _crews(resources, count):
+        for kind, each in demand.bundle.items():
+            kept[kind] = max(kept.get(kind, 0.0), workers * each)
+    return kept
+
+
 def crowded(resources: Resources, nodes: Sequence[Node]) -> UserError:
     """What to say where not even one trial and the workers of its stages fit."""
     crews = list(_crews(resources, len(nodes)))

@@ -7,15 +7,26 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from flowsweep.platform.running.desk import Desk
+from flowsweep.platform.running.places import Places
 from flowsweep.platform.running.ray_bridge import Marshal, TrialQueue
 from ray.tune.search import Searcher
 
+EVERYWHERE = cast(Places, SimpleNamespace(stay=lambda trial: None))
 NOBODY = cast(Desk, None)  # these ways never reach the desk
+
+
+def tune_with(pending: int = 0, ended: list | None = None) -> Any:
+    """Tune's loop with a free worker and so many trials that wait."""
+    return SimpleNamespace(
+        _pending_trials=[None] * pending,
+        _actor_cache=SimpleNamespace(num_cached_objects=1),
+        _cleanup_cached_actors=lambda force_all: (ended if ended is not None else []).append(force_all),
+    )
 
 
 def queue(concurrent: int, starts: int, trials: int = 100) -> TrialQueue:
     names = (f"t{number:04}" for number in range(trials))
-    return TrialQueue(lambda: next(({"trial": n} for n in names), None), NOBODY, concurrent, starts, bool)
+    return TrialQueue(lambda: next(({"trial": n} for n in names), None), NOBODY, lambda: concurrent, starts, bool)
 
 
 def drawn(source: TrialQueue, ids: itertools.count) -> int:
@@ -61,10 +72,24 @@ def test_nothing_more_is_told_only_when_nothing_runs():
 
 
 def test_the_trial_drawn_last_is_chosen_while_it_waits_and_no_other():
-    marshal = Marshal(NOBODY, queue(1, 1))
-    first, second = SimpleNamespace(status="PENDING"), SimpleNamespace(status="PENDING")
+    marshal = Marshal(NOBODY, queue(1, 1), EVERYWHERE)
+    config = {"request": {"trial": "t0"}}
+    first = SimpleNamespace(status="PENDING", config=config)
+    second = SimpleNamespace(status="PENDING", config=config)
     marshal.on_trial_add(None, cast(Any, first))
     marshal.on_trial_add(None, cast(Any, second))
-    assert marshal.choose_trial_to_run(None) is second
+    assert marshal.choose_trial_to_run(tune_with(pending=2)) is second
     second.status = "RUNNING"
-    assert marshal.choose_trial_to_run(None) is None
+    assert marshal.choose_trial_to_run(tune_with(pending=1)) is None
+
+
+def test_a_free_worker_is_ended_only_where_no_more_trials_may_run_and_none_waits():
+    source = queue(concurrent=1, starts=1)
+    marshal, ended = Marshal(NOBODY, source, EVERYWHERE), []
+    marshal.choose_trial_to_run(tune_with(ended=ended))
+    assert not ended, "the next trial takes it"
+    source.suggest("a")
+    marshal.choose_trial_to_run(tune_with(pending=1, ended=ended))
+    assert not ended, "the trial just drawn takes it"
+    marshal.choose_trial_to_run(tune_with(ended=ended))
+    assert ended == [True]

@@ -23,6 +23,7 @@ from . import (
     launching,
     records,
     repeat,
+    sharing,
     stages,
     sweeps,
     upkeep,
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (sweeps, going_on, records, repeat, handing, cluster, attaching, stages, upkeep, drill):
+for room in (sweeps, going_on, records, repeat, handing, cluster, attaching, sharing, stages, upkeep, drill):
     app.add_typer(room.app)
 app.add_typer(data.app, name="data")
 app.add_typer(launching.app, name="cluster")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -133,10 +134,15 @@ def start(
     client: JobSubmissionClient, order: Order, job: str, metadata: Mapping[str, str], scratch: Path
 ) -> None:
     """Upload what the job needs and start it."""
-    parts = [*pack(scratch), *(part for plugin in order.packages for part in plugin.parts)]
+    own = [part for plugin in order.packages for part in plugin.parts]
+    parts = [*pack(scratch), *(part for part in own if part.is_dir())]
     named = {PACKAGES: ",".join(plugin.name for plugin in order.packages)} if order.packages else {}
     work = scratch / "work"
     work.mkdir()
+    for module in (
+        part for part in own if part.is_file()
+    ):  # Ray takes folders; this one is on the path as well
+        shutil.copy2(module, work)
     if order.content:
         (work / SWEEP_FILE).write_text(dump_yaml(order.content), encoding="utf-8")
     client.submit_job(

@@ -113,3 +113,28 @@ def toy_sweep_file(tmp_path, monkeypatch):
     file = tmp_path / "toy.yaml"
     file.write_text(TOY_SWEEP)
     return file
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def flowsweep(monkeypatch, capfd):
+    """Runs a command line in this process."""
+
+    from flowsweep.platform.cli import main
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["flowsweep", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        return Said(code if isinstance(code, int) else int(bool(code)), *capfd.readouterr())
+
+    return run

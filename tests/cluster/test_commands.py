@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 
 import pytest
-from flowsweep.platform.cli import main
 from flowsweep.platform.record.journal import read
 from flowsweep.trainables.data.makers import make_dataset
 
@@ -24,29 +22,6 @@ seeds: {tune: [0], test: [1000]}
 evaluation: {episodes: 2}
 confirm: {top: 1, episodes: 2}
 """
-
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def flowsweep(monkeypatch, capfd):
-    """Runs a command line in this process."""
-
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["flowsweep", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        return Said(code if isinstance(code, int) else int(bool(code)), *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_what_is_no_package_or_cannot_be_built_is_said(project, tmp_path):
     with pytest.raises(UserError, match=r"neither a project nor a package.*pyproject\.toml"):
         lay_out(str(tmp_path), tmp_path / "out")
     (project / "pyproject.toml").write_text(PROJECT.replace('version = "1.0"', 'version = "one"'))
-    with pytest.raises(UserError, match="cannot be built: .*version"):
+    with pytest.raises(UserError, match=r"cannot be built: .*version"):
         lay_out(str(project), tmp_path / "out2")
     backend = PROJECT.replace('["setuptools"]', '["no-such-backend"]')
     (project / "pyproject.toml").write_text(backend)

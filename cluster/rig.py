@@ -7,102 +7,27 @@ was started for it is ever ended.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import secrets
 import shutil
 import socket
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
 from filelock import Timeout as Locked
-from pydantic import Field
 
-from ..platform.errors import Refused, UserError, nearest
+from ..platform.errors import Refused, UserError
 from ..trainables.artifacts import write_text
-from ..trainables.config import FrozenConfig
 from . import rig_processes as processes
-from .rig_network import Kind, Loopback, Namespaces, network, why_no_namespaces
+from .rig_command import environment, ray_start
+from .rig_network import Kind, Namespaces, why_no_namespaces
+from .rig_record import Node, Rig, Shape
 
 START_S = 180.0
 """How long a node may take to join; many seconds on a busy machine."""
-OBJECT_STORE_BYTES = 80_000_000
 STATE, TOKEN, LOCK = "rig.json", "token", "lock"
 HEAD_PORTS = (6379, 8265, 10001)
-
-
-class Shape(FrozenConfig):
-    """What a node says it has. None of it need be there: Ray counts what it is told."""
-
-    cpus: int = Field(default=1, ge=0)
-    gpus: int = Field(default=0, ge=0)
-    custom: Mapping[str, float] = {}
-    """Resources by names of your own."""
-    labels: Mapping[str, str] = {}
-
-
-class Node(FrozenConfig):
-    """One node: a number, and the process that keeps it up."""
-
-    number: int
-    shape: Shape
-    pid: int
-    started: float
-    """When that process was started, in seconds; another one of the same number is not it."""
-
-    @property
-    def name(self) -> str:
-        """What commands call it."""
-        return f"node-{self.number}"
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        found = processes.started_at(self.pid)
-        return found is not None and abs(found - self.started) < 1
-
-
-class Rig(FrozenConfig):
-    """A rig as it is on record. Its first node is the head."""
-
-    mark: str
-    kind: Kind
-    subnet: int
-    scratch: str
-    """Ray's temporary folder; short, since it holds sockets."""
-    ports: tuple[int, int, int]
-    """Of the head: Ray, its dashboard, its client server."""
-    nodes: tuple[Node, ...] = ()
-
-    @property
-    def network(self) -> Namespaces | Loopback:
-        """How its nodes reach each other."""
-        return network(self.kind, self.subnet)
-
-    @property
-    def address(self) -> str:
-        """For drivers on the head."""
-        return f"{self.network.address(1)}:{self.ports[0]}"
-
-    @property
-    def dashboard(self) -> str:
-        """For `flowsweep submit`."""
-        return f"http://{self.network.address(1)}:{self.ports[1]}"
-
-    def node(self, name: str) -> Node:
-        """The node of that name.
-
-        Raises:
-            UserError: there is none.
-        """
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        names = [node.name for node in self.nodes]
-        raise UserError("the rig has no such node", key="NODE", value=name, fix=nearest(name, names))
 
 
 class Rigging:
@@ -254,20 +179,8 @@ class Rigging:
 
     def _started(self, rig: Rig, number: int, shape: Shape) -> Rig:
         name = f"node-{number}"
-        command = [*rig.network.inside(number, f"rig-{name}"), *_ray_start(rig, number, shape)]
-        variables = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith("RAY_") and key != "FLOWSWEEP_ADDRESS"
-        }
-        variables |= {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(self.token_file),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            processes.MARK: rig.mark,
-            processes.NODE: name,
-            **processes.READABLE,
-        }
+        command = [*rig.network.inside(number, f"rig-{name}"), *ray_start(rig, number, shape)]
+        variables = environment(rig, number, self.token_file)
         pid, started = processes.start(command, variables, self.folder / f"{name}.log")
         node = Node(number=number, shape=shape, pid=pid, started=started)
         others = [one for one in rig.nodes if one.number != number]
@@ -334,36 +247,6 @@ def _new_rig(kind: Kind | None) -> Rig:
         # In a namespace of its own a node has every port; else its ports are shared with the whole machine.
         ports=HEAD_PORTS if kind == "namespaces" else _free_ports(),
     )
-
-
-def _ray_start(rig: Rig, number: int, shape: Shape) -> list[str]:
-    command = [str(Path(sys.executable).parent / "ray"), "start", "--block"]
-    options: dict[str, object] = {
-        "node-ip-address": rig.network.address(number),
-        "num-cpus": shape.cpus,
-        "num-gpus": shape.gpus,
-        "resources": json.dumps(dict(shape.custom)),
-        "labels": ",".join(f"{key}={value}" for key, value in shape.labels.items()),
-        # A folder each: sockets are named by counting those that are there, which nodes that start at once would share.
-        "temp-dir": f"{rig.scratch}/{number}",
-        "object-store-memory": OBJECT_STORE_BYTES,
-        "include-log-monitor": "false",
-        "min-worker-port": 0,
-        "max-worker-port": 0,
-        "dashboard-agent-listen-port": 0,
-    }
-    if number == 1:
-        command += ["--head"]
-        ray, dashboard, client = rig.ports
-        options |= {
-            "port": ray,
-            "dashboard-port": dashboard,
-            "dashboard-host": rig.network.address(1),
-            "ray-client-server-port": client,
-        }
-    else:
-        options |= {"address": rig.address}
-    return [*command, *(f"--{key}={value}" for key, value in options.items() if value != "")]
 
 
 def _free_ports() -> tuple[int, int, int]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..platform.errors import Unreachable
-from .rig import Node, Rig
 from .rig_network import Namespaces
+from .rig_record import Node, Rig
 
 POLL_S = 0.5
 

@@ -12,7 +12,8 @@ import typer
 from .shared import Json, console, grid, print_json
 
 if TYPE_CHECKING:
-    from ...cluster.rig import Node, Rig, Rigging, Shape
+    from ...cluster.rig import Rigging
+    from ...cluster.rig_record import Node, Rig, Shape
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -185,7 +186,7 @@ def _rigging() -> Rigging:
 
 
 def _shape(cpus: int, gpus: int, resources: list[str] | None, labels: list[str] | None) -> Shape:
-    from ...cluster.rig import Shape
+    from ...cluster.rig_record import Shape
 
     custom = {name: _count(count, name) for name, count in _pairs("--resource", resources)}
     return Shape(cpus=cpus, gpus=gpus, custom=custom, labels=dict(_pairs("--label", labels)))

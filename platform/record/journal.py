@@ -119,8 +119,7 @@ class Journal:
         with self._thread_lock:
             fact = Fact(self._next_seq, time.time(), kind, trial, data)
             line = _line(fact)
-            if self._redactor.text(line) != line:
-                # In the values: a line in which something was replaced need not be JSON any more.
+            if self._redactor.text(line) != line:  # a line in which something was replaced need not be JSON
                 fact = replace(fact, data=self._redactor.value(fact.data))
                 line = _line(fact)
             self._write(line.encode() + b"\n")
@@ -191,8 +190,7 @@ def tail(path: Path, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Fact
         offset: 0, or what an earlier call returned.
         limit_bytes: read about this much; a longer line is read whole.
 
-    Returns:
-        The facts, and the offset to continue from (unchanged when nothing was added).
+    Returns the facts, and the offset to continue from (unchanged when nothing was added).
 
     Raises:
         UserError: a line is damaged, or the file is shorter than the offset.
@@ -239,7 +237,10 @@ def _line(fact: Fact) -> str:
 
 def _parse(line: bytes, path: Path, where: str) -> Fact:
     try:
-        return Fact(**loads(line))
+        fact = Fact(**loads(line))
+        if fact.trial and (fact.trial.startswith(".") or "/" in fact.trial):  # it is a folder's name
+            raise ValueError("this is no trial's name")
+        return fact
     except (ValueError, TypeError) as error:
         raise UserError(
             f"the record is damaged at {where}",

@@ -118,10 +118,10 @@ class Journal:
         """
         with self._thread_lock:
             fact = Fact(self._next_seq, time.time(), kind, trial, data)
-            line = _line(fact)
+            line = dumps(vars(fact))
             if self._redactor.text(line) != line:  # a line in which something was replaced need not be JSON
                 fact = replace(fact, data=self._redactor.value(fact.data))
-                line = _line(fact)
+                line = dumps(vars(fact))
             self._write(line.encode() + b"\n")
             self._next_seq += 1
             if kind in ENDINGS:
@@ -229,10 +229,6 @@ def writer_of(path: Path) -> str | None:
         return os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
     finally:
         os.close(lock)
-
-
-def _line(fact: Fact) -> str:
-    return dumps({name: getattr(fact, name) for name in ("seq", "time", "kind", "trial", "data")})
 
 
 def _parse(line: bytes, path: Path, where: str) -> Fact:

@@ -81,6 +81,13 @@ def trials_beside(trial: Demand, worker: Demand, count: int, nodes: Sequence[Nod
     return int(enough[-1]) if len(enough) else 0
 
 
+def fits_somehow(trial: Demand, worker: Demand, count: int, nodes: Sequence[Node]) -> bool:
+    """Whether one trial and ``count`` workers fit, were the trial put where it is least in the way."""
+    in_all = sum(node.fits(worker) for node in nodes)
+    lost = [node.fits(worker) - node.fits(worker, trial, 1) for node in nodes if node.fits(trial)]
+    return bool(lost) and in_all - min(lost) >= count
+
+
 def matches(label: str | None, wanted: str) -> bool:
     """Whether a node's label is what is wanted; one it does not have is only ever not something."""
     negated, text = wanted.startswith("!"), wanted.removeprefix("!")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ...trainables.base import System
 from ...trainables.request import Share, Workers
 from ..errors import UserError, nearest
-from .room import Demand, Node, described, trials_beside, trials_that_fit
+from .room import Demand, Node, described, fits_somehow, trials_beside, trials_that_fit
 from .spec import Resources
 
 ELSEWHERE = "Lower it, or run on a cluster that has them (`flowsweep submit`)."
@@ -121,16 +121,24 @@ def reserve_of(resources: Resources, count: int) -> dict[str, float]:
 
 def crowded(resources: Resources, nodes: Sequence[Node]) -> UserError:
     """What to say where not even one trial and the workers of its stages fit."""
-    crews = list(_crews(resources, len(nodes)))
-    stage, count, _ = min(
-        crews, key=lambda crew: trials_beside(demand_of(resources), crew[2], crew[1], nodes)
-    )
+    crews, trial = list(_crews(resources, len(nodes))), demand_of(resources)
+    stage, count, demand = min(crews, key=lambda crew: trials_beside(trial, crew[2], crew[1], nodes))
+    key = f"resources.{'workers' if stage in resources.workers else 'stages'}.{stage}"
+    if fits_somehow(trial, demand, count, nodes):
+        return UserError(
+            f"a trial may come to lie where only workers of this stage fit, {demand} each, and wait for them for ever; "
+            f"there are {described(nodes)}",
+            key=key,
+            value=count,
+            fix="Keep trials off those nodes by `resources.labels`, such as `{zone: '!a'}`, and workers on them by "
+            "`resources.stages`; or ask for less.",
+        )
     have = ", ".join(
         f"{sum(node.resources.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU")
     )
     return UserError(
         f"a trial and so many workers ask for more than there is ({have} on {len(nodes)} node(s))",
-        key=f"resources.{'workers' if stage in resources.workers else 'stages'}.{stage}",
+        key=key,
         value=count,
         fix="Lower it or `resources.cpus`, or run on a cluster that has more (`flowsweep submit`).",
     )

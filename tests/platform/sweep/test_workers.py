@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 from types import SimpleNamespace
 
 import pytest
 from flowsweep.platform.errors import UserError
 from flowsweep.platform.sweep.plan import concurrent_trials
 from flowsweep.platform.sweep.resolve import resolve
-from flowsweep.platform.sweep.room import Node
+from flowsweep.platform.sweep.room import Demand, Node, trials_beside
 from flowsweep.platform.sweep.spec import Resources, SweepSpec
 from flowsweep.platform.sweep.workers import worker_errors, workers_of
 from flowsweep.trainables.config import parse
@@ -139,3 +140,106 @@ def test_a_rerun_is_by_one_worker_and_says_so(toy_sweep, tmp_path):
     assert verdict.verdict == "reproduced"
     [change] = [change for change in verdict.changes if change.startswith("workers")]
     assert change.startswith("workers: base 3 then, 1 now")
+
+
+A100 = Node({"CPU": 1.0, "a100": 1.0}, {"zone": "b"})
+PLAIN = Node({"CPU": 1.0}, {"zone": "a"})
+
+
+def own(stage: dict, **settings) -> Resources:
+    """Resources of a sweep whose stage `base` has such workers."""
+    return parse(Resources, {"stages": {"base": stage}, **settings})
+
+
+def test_a_stage_of_another_share_is_computed_beside_the_trial_even_by_one():
+    workers = workers_of(own({"gpus": 1, "custom": {"a100": 1}}, cpus=2, labels={"zone": "a"}))
+    assert workers.apart("base")
+    assert workers.of("base") == 1
+    assert workers.each("base", 1) == {"CPU": 2, "GPU": 1, "a100": 1}
+    assert workers.labels_of("base") == {"zone": "a"}, "where nothing is said, what a trial has"
+    assert (workers.device("base", "cpu"), workers.device("tune", "cpu")) == ("cuda", "cpu")
+    assert not workers_of(parse(Resources, {})).apart("base")
+
+
+def test_room_is_kept_for_a_stage_of_another_share(toy_sweep):
+    half = own({"gpus": 1}, gpus=0.5)
+    assert concurrent_trials(half, nodes(8, gpus=2)) == 2
+    assert concurrent_trials(half, nodes(8, 8, gpus=2)) == 5, "one GPU stays whole however five come to lie"
+    with pytest.raises(
+        UserError, match=r"resources\.stages\.base: a trial and so many workers .*1 GPUs on 1 node"
+    ):
+        concurrent_trials(half, nodes(8, gpus=1))
+
+
+def test_trials_that_could_lie_in_the_way_of_a_worker_are_refused_with_the_way_out():
+    picky = own({"custom": {"a100": 1}})
+    with pytest.raises(
+        UserError, match=r"may come to lie where only workers of this stage fit.*resources.labels"
+    ):
+        concurrent_trials(picky, [A100, PLAIN, PLAIN])
+    apart = own({"custom": {"a100": 1}, "labels": {}}, labels={"zone": "!b"})
+    assert concurrent_trials(apart, [A100, PLAIN, PLAIN]) == 2
+
+
+def test_what_no_node_has_is_refused_with_what_the_nodes_have():
+    with pytest.raises(UserError) as caught:
+        concurrent_trials(own({"custom": {"h100": 2}}), [A100, PLAIN, PLAIN])
+    assert "resources.stages.base: a worker of `base` asks for (1 CPU, 2 h100), which no node has" in str(
+        caught.value
+    )
+    assert "1 x (1 CPU, 1 a100, zone=b); 2 x (1 CPU, zone=a)" in str(caught.value)
+    with pytest.raises(UserError, match=r"one trial asks for \(1 CPU, zone=in\(c,d\)\), which no node has"):
+        concurrent_trials(parse(Resources, {"labels": {"zone": "in(c,d)"}}), [A100, PLAIN])
+    with pytest.raises(UserError, match="3 CPU"):  # the cluster has four, no node has three
+        concurrent_trials(parse(Resources, {"cpus": 3}), nodes(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("label", "wanted", "expected"),
+    [
+        ("a", "a", True), ("a", "b", False), (None, "a", False), ("a", "!a", False), ("b", "!a", True), (None, "!a", True),
+        ("a", "in(a, b)", True), ("c", "in(a,b)", False), ("c", "!in(a,b)", True), ("b", "!in(a,b)", False),
+    ],
+)  # fmt: skip
+def test_labels_are_matched_as_ray_matches_them(label, wanted, expected):
+    node = Node({"CPU": 1.0}, {} if label is None else {"zone": label})
+    assert bool(node.fits(Demand({"CPU": 1}, {"zone": wanted}))) is expected
+
+
+def test_a_stage_of_its_own_share_must_be_one_that_is_shared(toy_sweep):
+    with pytest.raises(UserError, match=r"resources.stages.tune: is computed by the trial itself"):
+        resolve(toy_sweep(resources={"stages": {"tune": {"gpus": 1}}}))
+    with pytest.raises(UserError, match=r"resources.stages.bsae: unknown stage.*base"):
+        resolve(toy_sweep(resources={"stages": {"bsae": {"gpus": 1}}}))
+    with pytest.raises(UserError, match=r"`gpu` is `gpus` beside it"):
+        toy_sweep(resources={"custom": {"gpu": 1}})
+
+
+def every_way(trials: int, most: list[int]):
+    """Every way to lay so many trials on nodes that take at most so many each."""
+    if not most:
+        yield from [()] if trials == 0 else []
+        return
+    for first in range(min(trials, most[0]) + 1):
+        for rest in every_way(trials - first, most[1:]):
+            yield (first, *rest)
+
+
+def test_the_room_beside_trials_is_that_of_the_worst_way_they_can_lie():
+    draw = random.Random(0)
+    for _ in range(60):
+        cluster = [
+            Node({"CPU": float(draw.randint(1, 5)), "GPU": float(draw.randint(0, 3))}) for _ in range(3)
+        ]
+        trial = Demand({"CPU": 1, "GPU": draw.choice([0, 0.5, 1])})
+        worker, count = Demand({"CPU": draw.randint(1, 2), "GPU": draw.choice([0, 1])}), draw.randint(1, 3)
+        most = [node.fits(trial) for node in cluster]
+
+        def worst(trials: int, most=most, cluster=cluster, trial=trial, worker=worker) -> int:
+            ways = every_way(trials, most)
+            return min(
+                sum(n.fits(worker, trial, k) for n, k in zip(cluster, way, strict=True)) for way in ways
+            )
+
+        expected = max((n for n in range(sum(most) + 1) if worst(n) >= count), default=0)
+        assert trials_beside(trial, worker, count, cluster) == expected

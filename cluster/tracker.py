@@ -99,7 +99,7 @@ def up(
 
     Args:
         home: it lies in ``HOME/tracker``.
-        wanted: fields of :class:`TrackerSettings` to set; the others are as at the last start.
+        wanted: fields of :class:`TrackerSettings` to set, "" for the default; the others are as at the last start.
         database_only: leave MLflow away, for a restore or an upgrade.
         say: told what is being done.
 
@@ -148,14 +148,14 @@ def down(home: Home) -> list[str]:
 
 
 def _settings(folder: TrackerFolder, wanted: Mapping[str, Any]) -> TrackerSettings:
-    before = read_settings(folder)
-    given = {key: value for key, value in wanted.items() if value is not None}
+    kept = {key: value for key, value in read_settings(folder).items() if wanted.get(key) != ""}
+    given = {key: value for key, value in wanted.items() if value not in (None, "")}
     for key in ("tls_certificate", "tls_key", "postgres_bin"):
         if key in given:
             given[key] = _existing(given[key], key)
     if "artifacts" in given and "://" not in given["artifacts"]:
         given["artifacts"] = str(Path(given["artifacts"]).expanduser().resolve())
-    return parse(TrackerSettings, {**before, **given}, "tracker")
+    return parse(TrackerSettings, {**kept, **given}, "tracker")
 
 
 def _existing(path: str, key: str) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ..platform.errors import Unreachable, UserError
+from ..platform.errors import Refused, Unreachable, UserError
 from .tracker_database import Database
 from .tracker_state import (
     TrackerFolder,
@@ -33,9 +35,11 @@ ADMIN = "admin"
 START_S = 300.0
 """MLflow makes its tables when it starts for the first time, which takes most of a minute on a busy machine."""
 ANSWER_S = 5.0
+WRONG_PASSWORD = "it answers, but the password in its folder is not the administrator's"
 LOGINS_KEPT_S = 60
 """How long a checked password is remembered, since checking one takes about as long as everything else in a request."""
-_LOCAL = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*")
+_HOSTS = ("localhost", "127.0.0.1", "10.*", "192.168.*", *(f"172.{second}.*" for second in range(16, 32)))
+"""Names and addresses it may always be asked under, as MLflow itself has it; others could be a page's way to it."""
 
 
 def check_packages() -> None:
@@ -74,15 +78,21 @@ def write_logins(folder: TrackerFolder, database: Database) -> None:
 
 def server_command(settings: TrackerSettings, database: Database, artifacts: str) -> list[str]:
     """The command that serves it. Everybody may read a process's arguments: no secret is among them."""
-    hosts = settings.allowed_hosts
     tls = f"--ssl-certfile '{settings.tls_certificate}' --ssl-keyfile '{settings.tls_key}'"
     return [
         *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"),
         *("--backend-store-uri", database.sqlalchemy, "--artifacts-destination", artifacts),
         *("--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)),
-        *(("--allowed-hosts", ",".join([*_LOCAL, hosts])) if hosts else ()),
+        *("--allowed-hosts", ",".join(_hosts(settings))),
         *(("--uvicorn-opts", tls) if settings.tls_certificate else ()),
     ]
+
+
+def _hosts(settings: TrackerSettings) -> list[str]:
+    own = () if settings.loopback else (settings.host, socket.gethostname(), socket.getfqdn())
+    given = (settings.allowed_hosts or "").split(",")
+    names = dict.fromkeys(name.strip() for name in (*_HOSTS, *own, *given) if name.strip())
+    return [form for name in names for form in ((name,) if ":" in name else (name, f"{name}:*"))]
 
 
 def server_environment(folder: TrackerFolder, database: Database) -> dict[str, str]:
@@ -103,6 +113,7 @@ def start_mlflow(
     """Start the server and wait until it answers and lets the administrator in.
 
     Raises:
+        Refused: it does not let the administrator in.
         Unreachable: it ends or does not answer in time; what it printed last is in the message.
     """
     write_logins(folder, database)
@@ -119,9 +130,16 @@ def start_mlflow(
             if problem is None:
                 note_processes(folder, "mlflow", marks_of(process.pid))
                 return
+            if problem == WRONG_PASSWORD:
+                raise Refused(
+                    f"MLflow has started, but {problem.removeprefix('it answers, but ')}: it was changed, or the "
+                    "database is from elsewhere", key="tracker", value=str(folder.password),
+                    fix="Write the administrator's password into that file, and start it again.",
+                )  # fmt: skip
             time.sleep(0.5)
+        why = _why(folder) or f"{problem}\n{last_lines(folder.log)}"
         raise Unreachable(
-            f"MLflow does not start: {_why(folder) or problem}\n{last_lines(folder.log)}",
+            f"MLflow does not start: {why}",
             key="tracker", value=str(folder.log), fix=_way_out(folder, database),
         )  # fmt: skip
     except BaseException:
@@ -147,7 +165,9 @@ def mlflow_problem(folder: TrackerFolder, settings: TrackerSettings) -> str | No
     try:
         if secure:
             # Our own process, under a name its certificate is not for: asked whether it is there, told no password.
-            reply = requests.get(f"{at}/health", timeout=ANSWER_S, verify=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                reply = requests.get(f"{at}/health", timeout=ANSWER_S, verify=False)
         else:
             who = (ADMIN, secret(folder.password))
             path = "/api/2.0/mlflow/experiments/search?max_results=1"
@@ -155,7 +175,7 @@ def mlflow_problem(folder: TrackerFolder, settings: TrackerSettings) -> str | No
     except requests.exceptions.RequestException as error:
         return f"no answer ({type(error).__name__})"
     if reply.status_code in (401, 403):
-        return "it answers, but the password in its folder is no longer the administrator's"
+        return WRONG_PASSWORD
     return None if reply.ok else f"it answers with status {reply.status_code}"
 
 

@@ -52,7 +52,7 @@ def up(
     ] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Start the tracking server and wait until it serves. What is not given is as at the last start.
+    """Start the tracking server and wait until it serves. What is not given is as at the last start ('' for the default).
 
     Everybody who uses it needs a login. The administrator's password is made on the first start and lies in a file
     that only you can read.

@@ -70,6 +70,12 @@ def check_tracker(uri: str, timeout_s: float = 5.0) -> None:
     except Exception as error:
         if refusal := refused_login(error, uri):
             raise refusal from None
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise Unreachable(
+                "the tracker's certificate is not accepted", key="tracking.uri", value=without_login(uri),
+                fix="Set MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate authority's file, or use the name it was "
+                "issued for.",
+            ) from None  # fmt: skip
         raise Unreachable(
             f"the tracker does not answer: {first_line(error)}",
             key="tracking.uri",

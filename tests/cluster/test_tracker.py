@@ -233,6 +233,53 @@ def test_what_died_is_noticed_started_again_and_what_it_kept_is_there(login):
     assert stopped.state == "stopped"
 
 
+@pytest.mark.slow
+def test_with_a_certificate_it_speaks_https_to_the_network(login, monkeypatch):
+    made, key = login.home.root / "certificate.pem", login.home.root / "key.pem"
+    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", names, "-keyout", key, "-out", made], check=True, capture_output=True,
+    )  # fmt: skip
+    tracker.down(login.home)
+    wanted = {"host": "0.0.0.0", "tls_certificate": str(made), "tls_key": str(key)}
+    found = tracker.up(login.home, wanted)
+    try:
+        assert (found.state, found.loopback, found.tls) == ("running", False, True)
+        address = f"https://localhost:{found.uri.rpartition(':')[2]}"
+        with pytest.raises(Unreachable, match="certificate is not accepted"):
+            check_tracker(address)
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(made))
+        check_tracker(address)
+    finally:
+        tracker.down(login.home)
+        plain = tracker.up(login.home, dict.fromkeys(wanted, ""))
+    assert (plain.uri, plain.loopback, plain.tls) == (login.status.uri, True, False)
+
+
+@pytest.mark.slow
+def test_a_password_changed_elsewhere_and_a_database_of_another_version_are_said(login):
+    import psycopg
+
+    tracker.down(login.home)
+    right = login.password
+    Path(login.status.password_file).write_text("another-password-than-that\n")
+    try:
+        with pytest.raises(Refused, match="is not the administrator's"):
+            tracker.up(login.home, {})
+    finally:
+        Path(login.status.password_file).write_text(f"{right}\n")
+    with psycopg.connect(str(login.status.database)) as connection:
+        (version,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
+        connection.execute("UPDATE alembic_version SET version_num = 'da6fb0208061'")
+    with pytest.raises(Unreachable, match="of another MLflow version") as caught:
+        tracker.up(login.home, {})
+    assert "mlflow db upgrade" in str(caught.value)
+    with psycopg.connect(str(login.status.database)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = %s", [version])
+    assert tracker.up(login.home, {}).state == "running"
+
+
 def test_only_its_own_processes_are_ended(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:

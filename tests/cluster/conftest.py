@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +62,23 @@ def _no_address_or_token_of_this_machine(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def head() -> Iterator[Head]:
+    """A head node with a token, shared by all tests that do not harm it."""
+    with _head({}) as found:
+        yield found
+
+
+@pytest.fixture
+def start_head():
+    """Starts a head node of the test's own, with more variables."""
+    return _head
+
+
+@contextlib.contextmanager
+def _head(more: Mapping[str, str]) -> Iterator[Head]:
     """A head node started for these tests alone; only its own process group is ended."""
     gcs, dashboard, client, agent = free_ports(4)
     scratch, token = tempfile.mkdtemp(prefix="fs-"), secrets.token_hex(16)  # short: it holds unix sockets
-    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
+    variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0", **more}
     options = {
         "port": gcs, "dashboard-port": dashboard, "ray-client-server-port": client,
         "dashboard-agent-listen-port": agent, "min-worker-port": 0, "max-worker-port": 0,

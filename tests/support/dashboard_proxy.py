@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -85,8 +85,10 @@ async def _websocket(
     return ours
 
 
-def certificates(folder: Path, expired: bool = False) -> tuple[Path, Path]:
-    """An authority of its own (PEM), and key and certificate (PEM) it has issued for 127.0.0.1."""
+def certificates(
+    folder: Path, expired: bool = False, addresses: Sequence[str] = ("127.0.0.1",)
+) -> tuple[Path, Path]:
+    """An authority of its own (PEM), and key and certificate (PEM) it has issued for some addresses."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -107,7 +109,7 @@ def certificates(folder: Path, expired: bool = False) -> tuple[Path, Path]:
             usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
             builder = builder.add_extension(usage, critical=True)
         else:
-            alternatives = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+            alternatives = x509.SubjectAlternativeName([x509.IPAddress(ip_address(one)) for one in addresses])
             builder = builder.add_extension(alternatives, critical=False)
         builder = builder.add_extension(
             x509.SubjectKeyIdentifier.from_public_key(keys[name].public_key()), critical=False

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..home import home
+from ..home import dataset_cache
 from . import checks
 from .cache import FlatArrays, build_entry, file_digest, read_entry
 from .dataset import DatasetInfo, FlatDataset
@@ -32,7 +32,7 @@ def open_dataset(name: str, *, cache_dir: Path | None = None) -> FlatDataset:
     Args:
         name: Minari id ``namespace/name-vN``, optionally with ``#taskN`` to relabel an OGBench dataset with one of
             its tasks.
-        cache_dir: where flat datasets are kept; ``datasets`` under flowsweep's home when None.
+        cache_dir: where flat datasets are kept; :func:`dataset_cache` when None.
 
     Returns:
         Memory-mapped, read-only columns.
@@ -54,7 +54,7 @@ def open_dataset(name: str, *, cache_dir: Path | None = None) -> FlatDataset:
 def entry_path(name: DatasetName, data: Path, cache_dir: Path | None = None) -> Path:
     """Where the flat form of a dataset is, given its Minari files as they are now."""
     key = hashlib.sha256(f"{name} {source_guard(data)} {LOADER_VERSION}".encode()).hexdigest()[:16]
-    return (cache_dir or home() / "datasets") / name.folder / key
+    return (cache_dir or dataset_cache()) / name.folder / key
 
 
 def _build(name: DatasetName, data: Path) -> tuple[DatasetInfo, FlatArrays, Mapping[str, Any]]:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -103,3 +104,22 @@ def test_the_digest_depends_on_every_column_and_on_what_shaped_them():
 def test_the_manifest_is_readable_json(opened):
     _, data, entry = opened
     assert json.loads((entry / cache.MANIFEST).read_text())["info"]["fingerprint"] == data.fingerprint
+
+
+def test_nodes_with_copies_and_caches_of_their_own_each_make_the_flat_form_once(
+    write, episode, monkeypatch, tmp_path
+):
+    name = write("toy-v0", [episode(3)])
+    made, original = [], cache._publish
+    monkeypatch.setattr(cache, "_publish", lambda *args: (made.append(args[0]), original(*args)))
+    root = minari_data_path(name).parents[len(name.split("/"))]
+    for node in ("one", "two"):
+        copy = shutil.copytree(root, tmp_path / node / "minari")  # of another time
+        for file in copy.rglob("*.*"):
+            os.utime(file, (1, len(node) + ord(node[0])))
+    for node in ("one", "two", "one", "two"):
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / node / "minari"))
+        monkeypatch.setenv("FLOWSWEEP_DATASET_CACHE", str(tmp_path / node / "cache"))
+        assert open_dataset(name).info.transitions == 3
+    assert len(made) == 2
+    assert [tmp_path / "one" / "cache" in entry.parents for entry in made] == [True, False]

@@ -55,13 +55,21 @@ def await_nodes(rig: Rig, token: str, within_s: float, folder: Path) -> None:
         time.sleep(POLL_S)
 
 
-def settled(rig: Rig, name: str, token: str, within_s: float) -> bool:
-    """Wait until a node that was cut off is counted on again, or has ended; whether it goes on as it was."""
-    address, until_s = rig.network.address(rig.node(name).number), time.monotonic() + within_s
-    while time.monotonic() < until_s and rig.node(name).alive:
-        states = [node["state"] for node in _reported(rig, token) or () if node["node_ip"] == address]
-        if "ALIVE" in states:
+def settled(rig: Rig, name: str, token: str, steady_s: float, within_s: float) -> bool:
+    """Wait until a node that was cut off is counted on again, or has ended; whether it goes on as it was.
+
+    Args:
+        steady_s: how long it must be counted on; a head that has missed it may still be about to give it up.
+        within_s: how long that may take to begin.
+    """
+    address, began_s, since_s = rig.network.address(rig.node(name).number), time.monotonic(), None
+    while rig.node(name).alive:
+        now_s, counted = time.monotonic(), address in _alive_addresses(rig, token)
+        since_s = (since_s or now_s) if counted else None
+        if since_s is not None and now_s - since_s >= steady_s:
             return True
+        if since_s is None and now_s - began_s > within_s:
+            return False
         time.sleep(POLL_S)
     return False
 

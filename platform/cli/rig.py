@@ -129,7 +129,8 @@ def cut(
 ) -> None:
     """Take a node off the network for a while and put it back. Without namespaces its processes are stopped instead.
 
-    A node that Ray has given up meanwhile leaves when it is back; it is then started anew.
+    A node that Ray has given up meanwhile leaves when it is back; it is then started anew. Whether it has is known only a while
+    later, for which this waits.
     """
     from ...cluster.rig_view import settled
 
@@ -139,7 +140,8 @@ def cut(
         time.sleep(pause_s)
     finally:
         rigging.mend(node)
-    same = settled(rigging.read(), node, rigging.token, SETTLE_S)
+    # Connections that were silent try again at growing intervals, as long as the silence at most.
+    same = settled(rigging.read(), node, rigging.token, min(pause_s, 60.0) + STEADY_S, SETTLE_S)
     if not same:
         rigging.renew(node)
     if as_json:
@@ -174,8 +176,8 @@ def exec_(context: typer.Context) -> None:
         ) from None
 
 
-SETTLE_S = 90.0
-"""How long a node that is back may take to be counted on again, or to leave."""
+STEADY_S, SETTLE_S = 10.0, 90.0
+"""How long a node that is back must be counted on again beside that, and how long that may take to begin."""
 
 
 def _rigging() -> Rigging:

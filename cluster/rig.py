@@ -191,8 +191,10 @@ class Rigging:
         return changed
 
     def _renewed(self, rig: Rig, wanted: Node) -> Node:
-        for node in rig.nodes if wanted.number == 1 else [wanted]:
+        renewed = rig.nodes if wanted.number == 1 else (wanted,)
+        for node in renewed:  # all before any: Ray starts no head that other nodes still name as theirs
             processes.kill(rig.mark, node.name)
+        for node in renewed:
             rig = self._started(rig, node.number, node.shape)
         self._await(rig)
         return rig.node(wanted.name)

@@ -14,7 +14,7 @@ from ...trainables.leaving import LEAVE
 from ..errors import UserError
 from ..paths import Home
 from ..sweep.plan import Plan, concurrent_trials
-from ..sweep.room import Node
+from ..sweep.room import Node, trials_that_fit
 from ..sweep.spec import Resources
 from ..sweep.workers import demand_of, nodes, reserve_of, trials_at_once
 from .sharing import Board, Claim, Wishes, allot, board_folder
@@ -148,7 +148,9 @@ class Places:
 
     def _fit(self, found: Sequence[Node]) -> int:
         if self._seen is None or self._seen[0] != found:
-            self._seen = found, trials_at_once(self._resources, found)
+            # Where nodes were lost that workers need, one trial may still come to use what is stored, or wait for them.
+            least = min(1, trials_that_fit(demand_of(self._resources), found))
+            self._seen = found, max(least, trials_at_once(self._resources, found))
         return self._seen[1]
 
     def _shared(self, found: Sequence[Node], wanted: int, priority: int | None) -> tuple[int, int]:

@@ -18,9 +18,10 @@ from flowsweep.platform.sweep.yaml_file import dump_yaml
 from flowsweep.trainables.base import Lane, Learner
 from flowsweep.trainables.checkpoints import CheckpointPolicy, Checkpoints
 from flowsweep.trainables.fidec import SYSTEM
-from flowsweep.trainables.request import TrialRequest, Workers
+from flowsweep.trainables.request import Share, TrialRequest, Workers
 from flowsweep.trainables.spread import Spread
 from flowsweep.trainables.spread_worker import Job, work
+from flowsweep.trainables.training import Training
 from flowsweep.trainables.walk import Walk
 
 PRETRAIN = {"steps": 300, "hidden": [16, 16], "batch_size": 32}
@@ -76,6 +77,32 @@ def test_pools_put_together_from_workers_are_those_that_were_stored_by_one(job, 
     assert found.meta == expected.meta
     assert set(found.tensors) == set(expected.tensors)
     for name, value in expected.tensors.items():
+        assert torch.equal(found.tensors[name], value), name
+
+
+def test_an_only_worker_leaves_what_the_trial_itself_would_have_computed(job, tmp_path: Path):
+    one = job("pretrain", "one")
+    begun = replace(one, crew="leaving")
+    begun.folder.mkdir(parents=True)
+    begun.leave.touch()
+    work(begun, 0, 1, "cpu")  # leaves on the way
+    spread = Spread(one, Workers(stages={"pretrain": Share()}))
+    work(one, 0, 1, "cpu")
+    said = list(spread._heard())
+    assert [event.step for event in said if event.kind == "progress"] == list(range(15, 301, 15))
+    learner = learner_of(one)
+    spread.finish(learner)  # nothing to put together: the trial finds the worker's checkpoint as its own
+    training = Training("pretrain", learner, one.steps, [0], one.folder)
+    assert [event.kind for event in training if event.kind == "progress"] == []
+    request = one.request.model_copy(update={"workers": Workers()})
+    walk, alone = Walk(request, one.store, tmp_path / "alone"), None
+    for event in walk:
+        if event.kind == "stage_computed":
+            alone = one.store.load(event.key)
+            break
+    assert alone is not None
+    [found] = learner.outputs()
+    for name, value in alone.tensors.items():
         assert torch.equal(found.tensors[name], value), name
 
 

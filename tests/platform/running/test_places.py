@@ -9,6 +9,7 @@ from flowsweep.platform.errors import UserError
 from flowsweep.platform.running.places import Count, Places, await_fit
 from flowsweep.platform.running.sharing import Board, Wishes
 from flowsweep.platform.sweep.room import Node
+from flowsweep.platform.sweep.share_spec import StageResources
 from flowsweep.platform.sweep.spec import Resources
 from flowsweep.trainables.leaving import LEAVE
 
@@ -47,6 +48,17 @@ def test_nodes_that_join_are_used_and_those_that_go_are_not_counted_on(places, f
     assert look(sweep) == 2
     assert [count.trials for count in sweep.told] == [3, 5, 2], "each change is told once"
     assert sweep.told[-1].reason == "as many as fit 1 node(s)"
+
+
+def test_one_trial_goes_on_where_the_nodes_its_workers_need_are_lost(places, found):
+    found.append(Node({"CPU": 1.0, "a100": 1.0}, {"zone": "b"}))
+    own = {"base": StageResources(custom={"a100": 1}, labels={"zone": "b"})}
+    sweep = places(stages=own, labels={"zone": "!b"})
+    assert sweep.now() == 3
+    found.pop()
+    assert look(sweep) == 1
+    found.clear()
+    assert look(sweep) == 0
 
 
 def test_a_cap_holds_whatever_joins(places, found, tmp_path):

@@ -128,7 +128,7 @@ def _allowed_hosts(given: Description, tracker_uri: str | None) -> str:
 
 
 def _render(template: str, values: Mapping[str, Any]) -> str:
-    text = _environment().get_template(template).render(values)
+    text = _environment().get_template(f"{template}.j2").render(values)
     text = re.sub(r"\n{3,}", "\n\n", text)
     return re.sub(r"[ \t]+\n", "\n", text).rstrip("\n") + "\n"
 

@@ -34,7 +34,6 @@ UNSHOWN = frozenset(
         "artifact",
         "recovered",
         "study_renewed",
-        "decision",
     }
 )
 SUPERSEDED = frozenset({"progress", "evaluated"})
@@ -110,7 +109,9 @@ def batches(paths: SweepPaths, poll_s: float = POLL_S) -> Iterator[tuple[list[Fa
 
 def shortened(facts: Iterable[Fact]) -> Iterator[Fact]:
     """What a table needs of some consecutive facts."""
-    kept = [fact for fact in facts if fact.kind not in UNSHOWN or fact.trial is None]
+    kept = [
+        fact for fact in facts if fact.kind not in UNSHOWN and not (fact.kind == "decision" and fact.trial)
+    ]
     newest = {_series(fact): fact.seq for fact in kept if fact.kind in SUPERSEDED}
     for fact in kept:
         if fact.kind in SUPERSEDED and newest[_series(fact)] != fact.seq:

@@ -182,7 +182,12 @@ def test_a_sweep_whose_head_dies_is_resumed_with_all_that_was_reported(cluster: 
     assert [f.kind for f in facts if f.kind.startswith("sweep_")] == [
         "sweep_started", "sweep_resumed", "sweep_ended",
     ]  # fmt: skip
-    assert values(facts) == values(cluster.facts("moved"))
+    # What is proposed after a driver was lost need not be what would have been proposed.
+    proposed = {f.trial for f in before if f.kind == "trial_proposed"}
+    undisturbed = values(cluster.facts("moved"))
+    assert {t: v for t, v in values(facts).items() if t in proposed} == {
+        t: v for t, v in undisturbed.items() if t in proposed
+    }
 
 
 def test_two_sweeps_share_nodes_as_they_are_told_and_what_they_pretrain(cluster: Cluster):

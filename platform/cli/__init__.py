@@ -19,7 +19,6 @@ from . import (
     data,
     drill,
     going_on,
-    handing,
     launching,
     records,
     repeat,
@@ -37,10 +36,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (sweeps, going_on, records, repeat, handing, cluster, attaching, sharing, stages, upkeep, drill):
-    app.add_typer(room.app)
-app.add_typer(data.app, name="data")
-app.add_typer(launching.app, name="cluster")
+for panel, rooms in {
+    "Run a sweep": (sweeps, going_on),
+    "Look at what came out": (records,),
+    "Take it home": (repeat,),
+    "On a cluster": (cluster, attaching, sharing),
+    "Keep it in order": (stages, upkeep, drill),
+}.items():
+    for room in rooms:
+        for command in room.app.registered_commands:
+            command.rich_help_panel = panel
+        app.add_typer(room.app)
+app.add_typer(launching.app, name="cluster", rich_help_panel="On a cluster")
+app.add_typer(data.app, name="data", rich_help_panel="Data")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,15 +1,16 @@
-"""rerun: train a recorded trial again and say whether it was reproduced."""
+"""rerun, export: a recorded trial trained again here, or written out for elsewhere."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..paths import Home
 from .records import recorded
-from .shared import Json, SweepName, console, print_json
+from .shared import Json, SweepName, console, gib, print_json
 
 app = typer.Typer()
 
@@ -85,3 +86,32 @@ def _tell(verdict, rule: str) -> None:
     for change in verdict.changes:
         console.print(f"  changed since: {change}", markup=False)
     console.print(f"  [dim]{rule}[/dim]")
+
+
+@app.command()
+def export(
+    name: SweepName,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it must not exist yet.")],
+    trial: Annotated[
+        str,
+        typer.Option("--trial", help="Which trial; `best` is the best finished one, confirmed if any was."),
+    ] = "best",
+    as_json: Json = False,
+) -> None:
+    """Write a trial out: policies (safetensors and JSON), configuration, metrics (Parquet), where it comes from.
+
+    The policies are those of the last evaluation. A README in the folder says how to load them.
+
+    Example: `flowsweep export quickstart best-policy`
+    """
+    from ..export import RULE
+    from ..export import export as write_out
+
+    done = write_out(recorded(name), Home.default(), folder, trial)
+    if as_json:
+        print_json(asdict(done))
+        return
+    value = "not scored" if done.value is None else f"{done.value:.4g}"
+    console.print(f"{done.trial} of {done.sweep}, step {done.step:,} ({value}): {RULE}.", markup=False)
+    for file, size in done.files.items():
+        console.print(f"  {done.folder / file}  {gib(size)}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""gc, doctor: commands that keep an installation and its disk in order."""
+"""gc, delete, doctor: commands that keep an installation and its disk in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..paths import Home
-from .shared import Json, console, gib, grid, print_json
+from .records import recorded
+from .shared import Json, SweepName, console, gib, grid, print_json
 from .stages import Store, opened_store
 
 if TYPE_CHECKING:
@@ -131,6 +132,40 @@ def _gc_json(decisions: list[Decision], limits: Limits, done: list[Collected], *
             if collected.problem
         ],
     }
+
+
+@app.command()
+def delete(
+    name: SweepName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; without it nothing is touched.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete a sweep: its record, checkpoints, policies and tables. Shows what would go; deletes with `--yes`.
+
+    Refused while it runs. Stage outputs it shares, datasets and what MLflow has stay.
+
+    Example: `flowsweep delete quickstart --yes`
+    """
+    from ..record.deletion import delete_sweep, plan_deletion
+
+    home, paths = Home.default(), recorded(name)
+    plan = plan_deletion(paths, home)
+    freed = delete_sweep(paths) if yes else 0
+    if as_json:
+        print_json({**asdict(plan), "dry_run": not yes, "freed_bytes": freed})
+        return
+    trials = ", ".join(f"{count} {status}" for status, count in plan.trials.items()) or "no trial"
+    console.print(f"{plan.folder}: {gib(plan.bytes)}; {plan.status}; {trials}", markup=False, soft_wrap=True)
+    for stays in plan.stays:
+        console.print(f"  stays: {stays}", markup=False, soft_wrap=True)
+    if plan.freeable:
+        console.print(
+            f"  {plan.freeable} stage outputs ({gib(plan.freeable_bytes)}) are used by no other sweep here; "
+            "`flowsweep gc --budget SIZE` may free them afterwards."
+        )
+    console.print(
+        f"{gib(freed)} freed." if yes else "Nothing was touched; delete with --yes.", highlight=False
+    )
 
 
 @app.command()

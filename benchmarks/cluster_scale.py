@@ -78,7 +78,7 @@ def on_rig(nodes: int, options: argparse.Namespace, folder: Path) -> list[Load]:
         long = sweep("long", nodes, options.long_s)
         return [measured(nodes, one, home, variables) for one in (short, long)]
     finally:
-        subprocess.run([*rig, "down"], env=variables, check=True, capture_output=True)
+        subprocess.run([*rig, "down"], env=variables, check=True, stdout=subprocess.DEVNULL)
 
 
 def sweep(kind: str, trials: int, trial_s: float) -> dict:

@@ -27,6 +27,7 @@ from .runs import SWEEP, RunUpdate, sweep_id, translate
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag
 
 CHUNK_BYTES = 1 << 19
 MAX_METRICS, MAX_PAIRS = 900, 60
@@ -155,24 +156,8 @@ class Sender:
         params = [Param(key, value) for key, value in update.params.items()]
         tags = [RunTag(key, value) for key, value in {**update.tags, **links}.items()]
         metrics = [Metric(*metric) for metric in update.metrics]
-        # Params by themselves: one that was changed since is refused together with its whole request. A new run has none.
-        if not new:
-            while params:
-                batch = {"params": params[:MAX_PAIRS]}
-                self._tolerate(lambda batch=batch: client.log_batch(run_id, **batch))
-                params = params[MAX_PAIRS:]
-        while params or tags or metrics:
-            batch = {
-                "params": params[:MAX_PAIRS],
-                "tags": tags[: MAX_PAIRS - len(params[:MAX_PAIRS])],
-                "metrics": metrics[:MAX_METRICS],
-            }
-            self._tolerate(lambda batch=batch: client.log_batch(run_id, **batch))
-            params, tags, metrics = (
-                params[MAX_PAIRS:],
-                tags[len(batch["tags"]) :],
-                metrics[MAX_METRICS:],
-            )
+        for batch in _batches(params, tags, metrics, together=new):
+            self._tolerate(lambda batch=batch: client.log_batch(run_id, *batch))
         if update.dataset and update.title:
             self._tolerate(lambda: client.log_inputs(run_id, [_dataset_input(update.dataset or {})]))
         for name, text in update.texts.items():
@@ -206,6 +191,24 @@ class Sender:
 
     def _refuse(self, what: str) -> None:
         self.place.refused = [*self.place.refused, redacted(what)][-20:]
+
+
+def _batches(
+    params: list[Param], tags: list[RunTag], metrics: list[Metric], together: bool
+) -> Iterator[tuple[list[Metric], list[Param], list[RunTag]]]:
+    """What goes into one request each, in MLflow's own order.
+
+    Args:
+        together: whether parameters may go with the rest. One that was changed since is refused with its whole request, so
+            only those of a new run may.
+    """
+    while params and not together:
+        yield [], params[:MAX_PAIRS], []
+        params = params[MAX_PAIRS:]
+    while params or tags or metrics:
+        room = MAX_PAIRS - len(params[:MAX_PAIRS])
+        yield metrics[:MAX_METRICS], params[:MAX_PAIRS], tags[:room]
+        params, tags, metrics = params[MAX_PAIRS:], tags[room:], metrics[MAX_METRICS:]
 
 
 @contextmanager

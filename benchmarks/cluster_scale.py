@@ -28,6 +28,10 @@ from flowsweep.platform.record.journal import read
 
 COMMAND = [sys.executable, "-m", "flowsweep.platform.cli"]
 STEPS = 20
+HEADER = (
+    "| nodes | trials | how many | per minute | driver CPU-ms per trial | per trial-second | per fact | "
+    "head CPU-ms per second | driver MiB |\n|---|---|---|---|---|---|---|---|---|"
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Load:
     """One sweep on one rig.
 
     Attributes:
-        trial_s: seconds that all its trials ran, together.
+        trial_s: seconds that all its trials run, together.
         window_s: from the first trial placed to the last one ended.
         driver_cpu_s, head_cpu_s: processor time within; of Ray's own processes on the head node, its worker left out.
         driver_mib: resident size of the driver at the end.
@@ -57,6 +61,7 @@ def main() -> None:
     """Run both sweeps on every rig, print a table and what it comes to."""
     options = arguments()
     loads: list[Load] = []
+    print(HEADER)
     for nodes in options.nodes:
         with tempfile.TemporaryDirectory() as folder:
             loads += on_rig(nodes, options, Path(folder))
@@ -76,7 +81,10 @@ def on_rig(nodes: int, options: argparse.Namespace, folder: Path) -> list[Load]:
     try:
         short = sweep("short", options.trials_per_node * nodes, options.short_s)
         long = sweep("long", nodes, options.long_s)
-        return [measured(nodes, one, home, variables) for one in (short, long)]
+        return [
+            measured(nodes, short, options.short_s, home, variables),
+            measured(nodes, long, options.long_s, home, variables),
+        ]
     finally:
         subprocess.run([*rig, "down"], env=variables, check=True, stdout=subprocess.DEVNULL)
 
@@ -98,7 +106,7 @@ def sweep(kind: str, trials: int, trial_s: float) -> dict:
     }
 
 
-def measured(nodes: int, spec: dict, home: Home, variables: dict[str, str]) -> Load:
+def measured(nodes: int, spec: dict, trial_s: float, home: Home, variables: dict[str, str]) -> Load:
     """Run a sweep and look at its driver and at the head meanwhile."""
     name, journal = spec["name"], home.sweep(spec["name"]).journal
     file = home.root.parent / f"{name}.yaml"
@@ -117,7 +125,7 @@ def measured(nodes: int, spec: dict, home: Home, variables: dict[str, str]) -> L
     began = [fact.time for fact in facts if fact.kind == "trial_placed"]
     ended = [fact.time for fact in facts if fact.kind == "trial_ended"]
     return Load(
-        nodes, name, len(ended), sum(ended) - sum(began), ended[-1] - began[0], after[0] - before[0],
+        nodes, name, len(ended), len(ended) * trial_s, ended[-1] - began[0], after[0] - before[0],
         after[1] - before[1], mib, sum(began[0] <= fact.time <= ended[-1] for fact in facts),
     )  # fmt: skip
 

@@ -154,7 +154,7 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, marshal: Marshal, s
 
     from ..trainables.tune import StageWalk
 
-    trainable = tune.with_parameters(StageWalk, store=store, folder=paths.root)
+    trainable = tune.with_parameters(StageWalk, store=store, folder=paths.root, at_once=queue.at_once)
     tuner = tune.Tuner(
         tune.with_resources(trainable, bundle_of(plan.spec.resources)),
         tune_config=tune.TuneConfig(

@@ -20,6 +20,13 @@ from .spool import Spool
 from .walk import Walk
 
 REPORT_EVERY_S = 1.0
+REPORTS_PER_S = 200
+"""More reports of progress a second than these would keep the driver busy, and trials waiting for it."""
+
+
+def report_every_s(trials: int) -> float:
+    """How often each of so many trials at once reports how far it is. Evaluations and ends are reported at once."""
+    return max(REPORT_EVERY_S, trials / REPORTS_PER_S)
 
 
 class StageWalk(Trainable):
@@ -34,9 +41,11 @@ class StageWalk(Trainable):
     Parameters given by ``tune.with_parameters``:
         store: where finished stages are shared.
         folder: the sweep's folder.
+        at_once: how many trials run beside each other, this one among them.
     """
 
-    def setup(self, config: dict[str, Any], store: ArtifactStore, folder: Path) -> None:
+    def setup(self, config: dict[str, Any], store: ArtifactStore, folder: Path, at_once: int = 1) -> None:
+        self._at_once = at_once
         self._store, self._sweep_folder, self._leaving = store, folder, Leaving()
         self._begin(config)
 
@@ -86,7 +95,7 @@ class StageWalk(Trainable):
 
     def _gather(self, events: list[Event]) -> bool:
         """Collect events until it is time to report; True when the walk has ended."""
-        report_at_s = time.monotonic() + REPORT_EVERY_S
+        report_at_s = time.monotonic() + report_every_s(self._at_once)
         for event in self._events:
             self._note(events, event)
             if self._is_asked():

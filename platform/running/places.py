@@ -169,7 +169,12 @@ class Places:
 
 
 def places(
-    plan: Plan, home: Home, address: str | None, tell: Callable[[Count], None], stopped: Callable[[], bool]
+    plan: Plan,
+    home: Home,
+    address: str | None,
+    tell: Callable[[Count], None],
+    stopped: Callable[[], bool],
+    look: Callable[[], Sequence[Node]] = nodes,
 ) -> Places:
     """How a sweep finds its places on the Ray this process is connected to.
 
@@ -181,14 +186,14 @@ def places(
         UserError: what it asks for is on no node, or not even one trial fits.
     """
     paths, resources = home.sweep(plan.spec.name), plan.spec.resources
-    await_fit(resources, stopped)
+    await_fit(resources, stopped, look)
     board = None
     if address is not None:
         import ray
 
         cluster = ray.get_runtime_context().gcs_address
         board = Board(board_folder(home.root, cluster), plan.spec.name)
-    return Places(resources, plan.spec.name, paths.trials, board, Wishes(paths.wishes), tell)
+    return Places(resources, plan.spec.name, paths.trials, board, Wishes(paths.wishes), tell, look)
 
 
 def bundle_of(resources: Resources) -> Any:

@@ -105,9 +105,14 @@ class TrialQueue(_Unpickled, Searcher):
         self._free_workers, self._drawn_out = 0, False
 
     @property
+    def at_once(self) -> int:
+        """How many trials may run now."""
+        return self._concurrent()
+
+    @property
     def full(self) -> bool:
         """Whether as many trials run as may."""
-        return len(self._running) >= self._concurrent()
+        return len(self._running) >= self.at_once
 
     @property
     def left(self) -> int | None:

@@ -149,3 +149,10 @@ def test_an_output_lost_between_asking_and_reading_is_computed_again_and_the_rea
     assert [line for line in said(events) if line[1] == "tune"] == [
         line for line in said(first) if line[1] == "tune"
     ]
+
+
+def test_many_trials_at_once_report_less_often_so_that_the_driver_keeps_up():
+    from flowsweep.trainables.tune import report_every_s
+
+    assert report_every_s(1) == report_every_s(200) == 1.0
+    assert report_every_s(1000) == 5.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -19,18 +20,19 @@ from flowsweep.platform.paths import Home
 from flowsweep.platform.record.journal import Fact, read
 from flowsweep.platform.record.results import leaderboard, read_sweep
 from flowsweep.platform.rerun import rerun
-from flowsweep.platform.running.ray_bridge import TrialQueue
+from flowsweep.platform.running.ray_bridge import Marshal, TrialQueue
 from flowsweep.platform.running.scheduling import evaluations_without_gain
 from flowsweep.platform.sweep.plan import make_plan
+from flowsweep.platform.sweep.room import Node
 from flowsweep.platform.sweep.spec import load_spec
 from flowsweep.trainables.failures import Failure
 from flowsweep.trainables.tune import StageWalk
 from ray.tune.search import Searcher
 
 
-def place(plan, paths, queue: TrialQueue, desk, store) -> None:
+def place(plan, paths, queue: TrialQueue, marshal: Marshal, store) -> None:
     """One trial after the other, as a single worker of Ray would take them."""
-    number = 0
+    number, desk = 0, marshal._desk
     while (config := queue.suggest(str(number))) != Searcher.FINISHED:
         if not config:
             continue
@@ -87,7 +89,7 @@ def sweep(toy_sweep, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(
         driver, "connection", lambda address: contextlib.nullcontext({"CPU": 1.0, "GPU": 0.0})
     )
-    monkeypatch.setattr(driver, "nodes", lambda: [{"CPU": 1.0}])
+    monkeypatch.setattr(driver, "places", partial(driver.places, look=lambda: [Node({"CPU": 1.0})]))
     monkeypatch.setattr(driver, "_place", place)
     monkeypatch.setattr(driver, "_tracker", lambda *_: NoTracker())
     monkeypatch.setattr(driver, "conclude", lambda *_: None)

@@ -25,6 +25,7 @@ import yaml
 from flowsweep.cluster import rig_processes
 from flowsweep.platform.paths import Home
 from flowsweep.platform.record.journal import read
+from flowsweep.trainables.tune import REPORTS_PER_S
 
 COMMAND = [sys.executable, "-m", "flowsweep.platform.cli"]
 STEPS = 20
@@ -183,7 +184,7 @@ def tell(loads: list[Load]) -> None:
         f"running trial, at most {1000 * per_trial:.0f} ms for each trial"
     )
     for minutes in (1, 10, 60):
-        share = fixed + 1000 * each + 1000 * per_trial / (60 * minutes)
+        share = fixed + REPORTS_PER_S * each + 1000 * per_trial / (60 * minutes)
         print(f"1,000 trials at once of {minutes} min each: {100 * share:.0f} % of one core")
 
 

@@ -59,7 +59,8 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing_half_written(tmp_path):
     code = (
         "import sys, pathlib, torch\n"
         "from flowsweep.trainables.base import Snapshot\n"
-        "from flowsweep.trainables.checkpoints import Checkpoints, no_room\n"
+        "from flowsweep.trainables.checkpoints import Checkpoints\n"
+        "from flowsweep.trainables.disk_room import no_room\n"
         "kept, said = Checkpoints(pathlib.Path(sys.argv[1]) / 'tune'), []\n"
         "for step in range(1, 5):\n"
         "    try: kept.save(step, Snapshot({'x': torch.zeros(5000)}, {}))\n"

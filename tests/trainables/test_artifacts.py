@@ -65,7 +65,7 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing_half_written(tmp_path):
         "for step in range(1, 5):\n"
         "    try: kept.save(step, Snapshot({'x': torch.zeros(5000)}, {}))\n"
         "    except OSError as error: said.append(no_room(error))\n"
-        "assert said == ['no space left on device'] * 2, said\n"
+        "assert said == ['No space left on device'] * 2, said\n"
         "assert sorted(p.name[-1] for p in kept.folder.iterdir()) == ['1', '2']\n"
         "assert kept.latest() is not None\n"
         "print('whole')"

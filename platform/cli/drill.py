@@ -48,7 +48,7 @@ def drill(
     folder that it deletes at the end, and ends only what it has started. Each disturbed sweep is held against an
     undisturbed one: same trials, every value once and equal to the last bit, the same in journal, study and MLflow.
 
-    Takes 5 to 10 minutes on two free cores. Exits with 1 unless everything held.
+    Takes 19 minutes on two cores that are shared, less where they are free. Exits with 1 unless everything held.
 
     Example: `flowsweep drill --only driver-killed --only disk-full`
     """

@@ -12,7 +12,7 @@ from typing import Any
 from ray.tune import Trainable
 
 from .artifacts import ArtifactStore
-from .events import Evaluated, Event, Pulse, Waiting
+from .events import Evaluated, Event, Progress, Pulse, Waiting
 from .failures import Failure, classified, log_of
 from .leaving import LEAVE, Leaving
 from .request import TrialRequest
@@ -45,7 +45,7 @@ class StageWalk(Trainable):
     """
 
     def setup(self, config: dict[str, Any], store: ArtifactStore, folder: Path, at_once: int = 1) -> None:
-        self._at_once = at_once
+        self._at_once, self._is_new = at_once, True
         self._store, self._sweep_folder, self._leaving = store, folder, Leaving()
         self._begin(config)
 
@@ -104,7 +104,10 @@ class StageWalk(Trainable):
                 if self._leaving.asked:
                     self._leaving.leave()
                 raise Interrupted
-            if isinstance(event, Evaluated) or time.monotonic() > report_at_s:
+            # The driver starts the next worker when this one has said that it is at work.
+            at_work = self._is_new and isinstance(event, Progress | Pulse | Waiting)
+            if at_work or isinstance(event, Evaluated) or time.monotonic() > report_at_s:
+                self._is_new = False
                 # Of several pulses in one report only the newest says anything.
                 events[:-1] = [event for event in events[:-1] if not isinstance(event, Pulse)]
                 return False

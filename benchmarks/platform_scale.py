@@ -48,6 +48,8 @@ class Ran:
         driver_cpu_s: processor time of the driver process.
         driver_mib: its largest resident size.
         trials: that were recorded in MLflow.
+        middle: over the ideal between the ends of the first and the third quarter of the trials, once all slots have
+            their workers; None where nothing tells.
     """
 
     wall_s: float
@@ -55,6 +57,7 @@ class Ran:
     driver_cpu_s: float
     driver_mib: float
     trials: int
+    middle: float | None = None
 
 
 def main() -> None:
@@ -108,7 +111,16 @@ def flowsweep(options: argparse.Namespace, home: Home, environment: Mapping[str,
     ended = [fact.time for fact in facts if fact.kind == "trial_ended"]
     if len(ended) != options.trials:
         raise SystemExit(f"{len(ended)} of {options.trials} trials ended")
-    return Ran(wall_s, ended[-1] - started[0], cpu_s, mib, recorded(home.mlflow_uri, "flowsweep/toy"))
+    first, third = len(ended) // 4, 3 * len(ended) // 4
+    each_s = (ended[third] - ended[first]) / (third - first)
+    return Ran(
+        wall_s,
+        ended[-1] - started[0],
+        cpu_s,
+        mib,
+        recorded(home.mlflow_uri, "flowsweep/toy"),
+        each_s * options.slots / options.trial_s - 1,
+    )
 
 
 def sweep(options: argparse.Namespace) -> dict:
@@ -287,7 +299,8 @@ def show(what: str, ran: Ran, ideal_s: float) -> None:
     steady = (
         ""
         if ran.steady_s is None
-        else f", trials {ran.steady_s:.0f} s ({ran.steady_s / ideal_s - 1:+.1%} over the ideal {ideal_s:.0f})"
+        else f", trials {ran.steady_s:.0f} s ({ran.steady_s / ideal_s - 1:+.1%} over the ideal {ideal_s:.0f}"
+        + (")" if ran.middle is None else f"; {ran.middle:+.1%} once all workers are up)")
     )
     print(
         f"{what}: wall {ran.wall_s:.0f} s{steady}; driver {ran.driver_cpu_s:.0f} CPU-s, {ran.driver_mib:.0f} MiB; "

@@ -40,10 +40,9 @@ def loads(text: str | bytes) -> Any:
     Raises:
         ValueError: the text is not JSON.
     """
-    mark = MARK.encode() if isinstance(text, bytes) else MARK
-    if mark in text:  # type: ignore[operator]
-        return json.loads(text, object_hook=_unmarked, parse_constant=_refuse)
-    return json.loads(text, parse_constant=_refuse)
+    if isinstance(text, bytes):
+        text = text.decode()
+    return (_MARKED if MARK in text else _PLAIN).decode(text)
 
 
 def _plain(value: Any) -> Any:
@@ -76,3 +75,8 @@ def _unmarked(value: dict[str, Any]) -> Any:
 
 def _refuse(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
+
+
+# Made once: `json.loads` makes a decoder anew for every text when it is given hooks.
+_PLAIN = json.JSONDecoder(parse_constant=_refuse)
+_MARKED = json.JSONDecoder(object_hook=_unmarked, parse_constant=_refuse)

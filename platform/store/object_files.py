@@ -120,14 +120,26 @@ def _files_at(place: str, endpoint: str | None) -> FileSystem:
 
 
 def put(files: FileSystem, path: str, content: bytes) -> None:
-    """Write a small object; on an object store it appears whole."""
-    try:
+    """Write a small object; whoever sees it sees it whole and with the time it keeps.
+
+    On an object store every write is like that. A folder shows a file once it is opened, and its time moves on as it
+    is written, so there it is written aside and moved: claims are ordered by that time.
+    """
+    if not _is_folder(files):
         with files.open_output_stream(path) as stream:
             stream.write(content)
-    except FileNotFoundError:  # only where folders are real
-        files.create_dir(path.rpartition("/")[0], recursive=True)
-        with files.open_output_stream(path) as stream:
-            stream.write(content)
+        return
+    aside = f"aside/{uuid.uuid4().hex}"
+    for folder in ("aside", path.rpartition("/")[0]):
+        files.create_dir(folder, recursive=True)
+    with files.open_output_stream(aside) as stream:
+        stream.write(content)
+    files.move(aside, path)
+
+
+def _is_folder(files: FileSystem) -> bool:
+    base = getattr(files, "base_fs", files)
+    return base.type_name == "local"
 
 
 def get(files: FileSystem, path: str) -> bytes:

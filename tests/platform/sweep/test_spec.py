@@ -8,6 +8,8 @@ from flowsweep.platform.sweep.yaml_file import dump_yaml, overridden, parse_yaml
 from flowsweep.trainables.config import parse
 from flowsweep.trainables.errors import UserError
 
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+
 MINIMAL = {"name": "a", "system": "toy", "dataset": "toy/points", "objective": {"metric": "tune/return"}}
 
 
@@ -118,3 +120,8 @@ def test_a_missing_file_lists_the_shipped_sweeps():
 @pytest.mark.parametrize("name", sorted(shipped_sweeps()))
 def test_every_shipped_sweep_can_be_read(name):
     assert load_spec(name).name == name
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("sweeps/*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_of_the_benchmarks_can_be_read(path):
+    assert load_spec(str(path)).name == f"probe-{path.stem}"

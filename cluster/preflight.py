@@ -14,6 +14,7 @@ from ..platform.paths import Home
 from ..platform.store.opening import check_store
 from ..platform.sweep.resolve import resolve
 from ..platform.sweep.spec import SweepSpec, load_spec
+from ..trainables.errors import UnknownSystem
 from ..trainables.redaction import redacted
 from .entry import FAILED, JOB, PACKAGE, PACKAGES, READY, required_by
 from .sameness import difference_text, recorded_difference
@@ -57,13 +58,23 @@ def _command(mode: str, rest: Sequence[str]) -> list[str]:
         spec, command = load_spec(_recorded(home, name)), ["resume", name]
     elif mode == "take-up":
         (file,) = rest
-        spec = resolve(load_spec(file)).spec
+        spec = _resolved(load_spec(file))
         command = _run_or_resume(spec, home, file)
     else:
         raise UserError("is nothing this job can do", key="MODE", value=mode)
     check_store(home, spec.storage.stages)
     _note_job(home, spec.name)
     return command
+
+
+def _resolved(spec: SweepSpec) -> SweepSpec:
+    try:
+        return resolve(spec).spec
+    except UnknownSystem as error:
+        raise UnknownSystem(
+            "no package on the cluster registers this system", key="system", value=spec.system,
+            fix="Send the one that does along (`--package PATH`), or install it on every node.",
+        ) from error  # fmt: skip
 
 
 def _run_or_resume(spec: SweepSpec, home: Home, file: str) -> list[str]:

@@ -33,6 +33,8 @@ HOME, PYTHON = "flowsweep.home", "flowsweep.python"
 """The job's metadata keys that say where its record is and what reads it."""
 SWEEP_FILE = "sweep.yaml"
 """The sweep file's name in the job's working directory."""
+NOT_STARTED = (126, 127)
+"""How a shell ends that could not run what it was told to."""
 STOP_WAIT_S = 180
 """How long a stopped sweep may take to store its trials, write its report and feed its tracker before it is killed."""
 
@@ -125,7 +127,7 @@ def submit(order: Order, at: Endpoint, now: datetime | None = None, wait_s: floa
             HOME: order.home or "",
         }
         start(client, order, job, metadata, Path(scratch))
-        ready = _checked_in(client, job, wait_s)
+        ready = _checked_in(client, order, job, wait_s)
     sent = {plugin.name: plugin.systems for plugin in order.packages}
     return Submitted(job, order.name, at.url, ray_version(at), ready, sent)
 
@@ -187,7 +189,7 @@ def _spec_of(metadata: Mapping[str, str]) -> Mapping[str, Any]:
         return {}
 
 
-def _checked_in(client: JobSubmissionClient, job: str, wait_s: float) -> bool:
+def _checked_in(client: JobSubmissionClient, order: Order, job: str, wait_s: float) -> bool:
     """Wait for the job's own checks, for so long at most; whether they are passed."""
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
@@ -196,6 +198,11 @@ def _checked_in(client: JobSubmissionClient, job: str, wait_s: float) -> bool:
         if READY in said:
             return True
         if info.status.is_terminal():
+            if info.driver_exit_code in NOT_STARTED:
+                raise Refused(
+                    "no such program can be run on the head node", key="--python", value=order.python,
+                    fix="Name the Python there that has flowsweep's requirements.",
+                )  # fmt: skip
             reason = (
                 said[said.rfind(FAILED) :].removeprefix(FAILED) if FAILED in said else info.message or said
             )

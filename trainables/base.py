@@ -21,7 +21,7 @@ from pydantic import Field
 
 from .acceleration import Acceleration
 from .config import FrozenConfig
-from .errors import PackageMissing, UserError, nearest
+from .errors import PackageMissing, UnknownSystem, UserError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -278,12 +278,12 @@ def load_system(name: str) -> System:
     """The registered system of that name (entry point group ``flowsweep.systems``).
 
     Raises:
-        UserError: no installed package registers it.
+        UnknownSystem: no installed package registers it.
         PackageMissing: its code needs a package that is not installed here.
     """
     found = {point.name: point for point in entry_points(group="flowsweep.systems")}
     if name not in found:
-        raise UserError("unknown system", key="system", value=name, fix=nearest(name, found))
+        raise UnknownSystem("unknown system", key="system", value=name, fix=nearest(name, found))
     try:
         return found[name].load()
     except ModuleNotFoundError as error:

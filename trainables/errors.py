@@ -43,6 +43,10 @@ class PackageMissing(UserError):
     """Code that is asked for cannot be loaded where it is asked for; elsewhere it may be."""
 
 
+class UnknownSystem(UserError):
+    """No package that is installed where it is asked for registers the system; elsewhere one may."""
+
+
 class UserErrors(UserError):
     """Several mistakes found in one reading, so that the user mends them all at once."""
 

@@ -134,3 +134,16 @@ def test_a_ray_that_leaves_the_cluster_open_is_refused(started, home, toy_sweep_
     monkeypatch.setattr(ray, "__version__", "2.50.0")
     assert started("take-up", str(toy_sweep_file)) == (3, None)
     assert "CVE-2026-27482" in capfd.readouterr().err
+
+
+def test_a_system_that_no_package_there_registers_is_told_with_how_to_send_it(
+    started, home, toy_sweep_file, tmp_path, capfd
+):
+    content = toy_sweep_file.read_text()
+    assert "system: toy\n" in content
+    file = tmp_path / "elsewhere.yaml"
+    file.write_text(content.replace("system: toy\n", "system: walker\n"))
+    assert started("take-up", str(file)) == (2, None)
+    said = capfd.readouterr().err
+    assert "system: no package on the cluster registers this system (got 'walker')" in said
+    assert "--package PATH" in said

@@ -142,6 +142,15 @@ def test_a_missing_and_a_wrong_token_are_told_apart(at, token, said):
         ray_version(Endpoint(at.url, token))
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["missing", "not executable"])
+def test_an_interpreter_that_cannot_be_run_on_the_head_node_is_named(at, order, tmp_path, there):
+    python = tmp_path / "nopython"
+    if there:
+        python.write_text("")
+    with pytest.raises(Refused, match=rf"--python: no such program .*'{python}'"):
+        submit(replace(order(f"unrunnable-{there}", PROBE), python=str(python)), at, wait_s=60)
+
+
 def test_job_names_carry_the_sweep_and_the_time():
     assert (
         job_name("umaze.1", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "flowsweep-umaze.1-20260102T030405"

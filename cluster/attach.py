@@ -18,8 +18,9 @@ from ..platform.errors import Unreachable, UserError
 from ..platform.paths import Home, SweepPaths
 from ..platform.record.journal import Fact
 from ..trainables.lossless_json import loads
+from ..trainables.redaction import redacted
 from . import jobs
-from .connection import connected
+from .connection import connected, printed
 from .entry import FAILED
 from .jobs import Job
 from .relay import LIFE_S, MARK, answers
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 
 SIDE = "flowsweep.side"
 """The metadata key of jobs that only answer a question."""
-ANSWER_S = 60.0
-"""How long such a job may take to say its first word; starting one takes some seconds."""
 PATIENCE_S = 60.0
 """How long a sweep that was just submitted may take to begin its record."""
+SILENT_S = LIFE_S + PATIENCE_S
+"""How long a job that answers may print nothing: no longer than it lives."""
 AGAIN_S = 2.0
 
 
@@ -118,7 +119,7 @@ def _asked(
     client: JobSubmissionClient, to: Target, question: tuple[str, ...], home: str | None, python: str
 ) -> Generator[Any, None, None]:
     """What a small job on the cluster answers, line by line; it is ended when nobody listens any more."""
-    job = f"flowsweep-{question[0]}-{secrets.token_hex(6)}"
+    job, answered = f"flowsweep-{question[0]}-{secrets.token_hex(6)}", False
     order = Order("", question, python=python, home=home, variables=dict(to.profile.env))
     with tempfile.TemporaryDirectory(prefix="flowsweep-") as scratch:
         start(client, order, job, {SIDE: question[0]}, Path(scratch))
@@ -126,9 +127,12 @@ def _asked(
         with contextlib.closing(lines_of(client, job)) as lines:
             for line in lines:
                 if line.startswith(MARK):
+                    answered = True
                     yield loads(line.removeprefix(MARK))
                 elif line.startswith(FAILED):
                     raise UserError("the cluster could not answer", fix=line.removeprefix(FAILED))
+        if not answered:
+            raise _no_answer(client, job, to)
     except (OSError, RuntimeError, Empty) as error:
         raise Unreachable(
             f"the connection was lost: {error or 'nothing came for too long'}", key="--address", value=to.at.url,
@@ -136,6 +140,15 @@ def _asked(
         ) from None  # fmt: skip
     finally:
         _end(client, job)
+
+
+def _no_answer(client: JobSubmissionClient, job: str, to: Target) -> Unreachable:
+    """Why a job has ended without a word of ours: mostly the cluster could not even start it."""
+    said = next(reversed((client.get_job_info(job).message or "").strip().splitlines()), "no reason is given")
+    return Unreachable(
+        f"its job ended without an answer: {redacted(said)[:300]}", key="--address", value=to.at.url,
+        fix="The Python that answers is the profile's `python`, or the one the sweep was submitted with.",
+    )  # fmt: skip
 
 
 def lines_of(client: JobSubmissionClient, job: str) -> Generator[str, None, None]:
@@ -150,7 +163,7 @@ def lines_of(client: JobSubmissionClient, job: str) -> Generator[str, None, None
 
     async def pass_on() -> None:
         handle.append((asyncio.get_running_loop(), cast("asyncio.Task", asyncio.current_task())))
-        async for piece in client.tail_job_logs(job):
+        async for piece in printed(client, job):
             received.put(piece)
 
     def listen() -> None:
@@ -167,7 +180,7 @@ def lines_of(client: JobSubmissionClient, job: str) -> Generator[str, None, None
     listener.start()
     try:
         rest = ""
-        while (piece := received.get(timeout=LIFE_S + ANSWER_S)) is not None:
+        while (piece := received.get(timeout=SILENT_S)) is not None:
             if isinstance(piece, Exception):
                 raise piece
             *whole, rest = (rest + piece).split("\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,21 @@ def connected(at: Endpoint) -> Iterator[JobSubmissionClient]:
         raise Unreachable(
             f"the cluster could not do it: {redacted(said)[:300]}", key="--address", value=at.url
         ) from None
+
+
+async def printed(client: JobSubmissionClient, job: str) -> AsyncIterator[str]:
+    """What a job prints, in pieces as they come, until it is over.
+
+    Raises:
+        OSError, RuntimeError: the connection was lost, or something on the way lets no such connection through.
+    """
+    import aiohttp
+
+    try:
+        async for piece in client.tail_job_logs(job):
+            yield piece
+    except aiohttp.ClientError as error:
+        raise ConnectionError(redacted(str(error))) from None
 
 
 def _client(at: Endpoint) -> JobSubmissionClient:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..platform.errors import Unreachable, UserError, nearest
+from .connection import printed
 from .submit import HOME, PYTHON, SWEEP
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def follow(client: JobSubmissionClient, job: Job, write: Callable[[str], object]
     """
 
     async def pass_on() -> None:
-        async for text in client.tail_job_logs(job.job):
+        async for text in printed(client, job.job):
             write(text)
 
     try:

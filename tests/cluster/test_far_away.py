@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import ray
 from flowsweep.cluster import jobs
-from flowsweep.cluster.attach import watch
+from flowsweep.cluster.attach import sweeps_on, watch
 from flowsweep.cluster.connection import connected
 from flowsweep.cluster.endpoint import Endpoint
 from flowsweep.cluster.profiles import Profile
@@ -50,6 +51,18 @@ class _Elsewhere(_OldRay):
         self.send_response(302)
         self.send_header("Location", "http://127.0.0.1:1/api/version")
         self.end_headers()
+
+
+class _NoWebSockets(_OldRay):
+    """A dashboard behind a proxy that lets only plain requests through."""
+
+    def do_GET(self):
+        if self.headers.get("Upgrade"):
+            self.send_error(403)
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"ray_version": ray.__version__, "version": "4"}).encode())
 
 
 @pytest.fixture
@@ -97,6 +110,18 @@ def test_a_redirect_does_not_lead_the_token_elsewhere(server):
     ):
         pass
     assert _Elsewhere.asked == ["Bearer secret-token"]
+
+
+def test_logs_that_cannot_be_followed_through_a_proxy_are_told(server):
+    job = jobs.Job("flowsweep-far", "far", "running", None, None, None)
+    with connected(Endpoint(server(_NoWebSockets))) as client, pytest.raises(Unreachable, match="403"):
+        jobs.follow(client, job, print)
+
+
+def test_a_cluster_whose_python_cannot_answer_is_told_and_not_asked_for_ever(head):
+    at = Endpoint(head.url, head.token)
+    with pytest.raises(Unreachable, match=r"ended without an answer.*the profile's `python`"):
+        sweeps_on(Target(at, Profile(address=head.url, python="/no/such/python"), name="lab"))
 
 
 def test_a_certificate_is_checked_and_a_wrong_or_expired_one_told(head, tmp_path, monkeypatch):

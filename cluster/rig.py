@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 from filelock import Timeout as Locked
+from pydantic import ValidationError
 
 from ..platform.errors import Refused, UserError
 from ..trainables.artifacts import write_text
@@ -23,6 +24,7 @@ from . import rig_processes as processes
 from .rig_command import environment, ray_start
 from .rig_network import Kind, Namespaces, why_no_namespaces
 from .rig_record import Node, Rig, Shape
+from .tracker_state import write_secret
 
 START_S = 180.0
 """How long a node may take to join; many seconds on a busy machine."""
@@ -52,6 +54,11 @@ class Rigging:
             raise UserError(
                 "there is no rig", key=str(self.folder), fix="Start one: `flowsweep cluster rig --nodes 3`."
             ) from None
+        except ValidationError:
+            raise UserError(
+                "is no record of a rig", key=str(self.folder / STATE),
+                fix=f"End what has {processes.MARK} in its environment, and delete the file.",
+            ) from None  # fmt: skip
 
     @property
     def token_file(self) -> Path:
@@ -82,10 +89,9 @@ class Rigging:
                     "a rig is up already", key=str(self.folder), fix=f"Use it, or end it: `{DOWN}`."
                 )
             rig = _new_rig(kind)
-            self._write(rig)
             try:
-                write_text(self.token_file, secrets.token_hex(32))
-                self.token_file.chmod(0o600)
+                self._write(rig)
+                write_secret(self.token_file, secrets.token_hex(32))
                 rig.network.up()
                 for _ in range(nodes):
                     rig = self._with_node(rig, shape)
@@ -99,12 +105,13 @@ class Rigging:
         """One node more."""
         with self._changing():
             before = self.read()
-            rig = self._with_node(before, shape)
+            number = before.next_number
             try:
+                rig = self._with_node(before, shape)
                 self._await(rig)
             except BaseException:
-                processes.kill(rig.mark, rig.nodes[-1].name)
-                rig.network.disconnect(rig.nodes[-1].number)
+                processes.kill(before.mark, f"node-{number}")
+                before.network.disconnect(number)
                 self._write(before)
                 raise
             return rig.nodes[-1]
@@ -173,9 +180,8 @@ class Rigging:
         }
 
     def _with_node(self, rig: Rig, shape: Shape) -> Rig:
-        number = max((node.number for node in rig.nodes), default=0) + 1
-        rig.network.connect(number)
-        return self._started(rig, number, shape)
+        rig.network.connect(rig.next_number)
+        return self._started(rig, rig.next_number, shape)
 
     def _started(self, rig: Rig, number: int, shape: Shape) -> Rig:
         name = f"node-{number}"
@@ -244,10 +250,10 @@ def _new_rig(kind: Kind | None) -> Rig:
     return Rig(
         mark=secrets.token_hex(8),
         kind=kind,
-        subnet=Namespaces.free_subnet() if kind == "namespaces" else 64,
-        scratch=tempfile.mkdtemp(prefix="fsrig-"),
         # In a namespace of its own a node has every port; else its ports are shared with the whole machine.
         ports=HEAD_PORTS if kind == "namespaces" else _free_ports(),
+        subnet=Namespaces.claim_subnet() if kind == "namespaces" else 64,
+        scratch=tempfile.mkdtemp(prefix="fsrig-"),
     )
 
 

@@ -92,15 +92,21 @@ class Namespaces:
         self.subnet, self.bridge = subnet, f"fsrig{subnet}"
 
     @staticmethod
-    def free_subnet() -> int:
-        """One that no other rig of this machine uses.
+    def claim_subnet() -> int:
+        """One that no other rig of this machine uses; its bridge is made, which of several that try only one can.
 
         Raises:
             Refused: there is none.
+            UserError: no bridge can be made here.
         """
         for subnet in SUBNETS:
-            if not os.path.exists(f"/sys/class/net/fsrig{subnet}"):
+            bridge = Namespaces(subnet).bridge
+            try:
+                _ip("link", "add", bridge, "type", "bridge")
                 return subnet
+            except UserError:
+                if not os.path.exists(f"/sys/class/net/{bridge}"):
+                    raise
         raise Refused(
             "every subnet for rigs is taken", key="rig", fix="End one: `flowsweep cluster rig down`."
         )
@@ -109,7 +115,6 @@ class Namespaces:
         return f"198.18.{self.subnet}.{node}"
 
     def up(self) -> None:
-        _ip("link", "add", self.bridge, "type", "bridge")
         _ip("address", "add", f"{self.address(254)}/24", "dev", self.bridge)
         _ip("link", "set", self.bridge, "up")
 

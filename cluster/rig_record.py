@@ -70,6 +70,11 @@ class Rig(FrozenConfig):
         """For `flowsweep submit`."""
         return f"http://{self.network.address(1)}:{self.ports[1]}"
 
+    @property
+    def next_number(self) -> int:
+        """Of the node that joins next."""
+        return max((node.number for node in self.nodes), default=0) + 1
+
     def node(self, name: str) -> Node:
         """The node of that name.
 

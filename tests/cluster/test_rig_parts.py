@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
@@ -105,6 +107,12 @@ def test_what_is_on_record_is_read_back(record, tmp_path):
         whole.node("node-7")
 
 
+def test_a_damaged_record_is_told_with_the_way_out(tmp_path):
+    (tmp_path / "rig.json").write_text('{"mark": ')
+    with pytest.raises(UserError, match=r"rig\.json: is no record of a rig.*FLOWSWEEP_RIG"):
+        Rigging(tmp_path).read()
+
+
 def test_a_second_rig_in_the_same_home_is_refused(record, tmp_path):
     (tmp_path / "rig.json").write_text(record.model_dump_json())
     with pytest.raises(Refused, match="a rig is up already"):
@@ -138,10 +146,34 @@ def test_mistakes_are_told_before_anything_is_started(command, code, message, mo
 
 
 @pytest.mark.skipif(NO_NAMESPACES is not None, reason=str(NO_NAMESPACES))
-def test_a_node_that_is_cut_off_is_reached_by_nobody_until_it_is_put_back(mark, tmp_path):
-    network = Namespaces(Namespaces.free_subnet())
-    network.up()
+def test_rigs_that_start_at_the_same_time_get_networks_of_their_own():
+    with ThreadPoolExecutor(4) as pool:
+        subnets = [claimed.result() for claimed in [pool.submit(Namespaces.claim_subnet) for _ in range(4)]]
     try:
+        assert len(set(subnets)) == 4
+    finally:
+        for subnet in set(subnets):
+            Namespaces(subnet).down([])
+
+
+@pytest.mark.skipif(NO_NAMESPACES is not None, reason=str(NO_NAMESPACES))
+def test_a_node_that_cannot_be_connected_leaves_nothing_behind(record, tmp_path):
+    subnet = Namespaces.claim_subnet()
+    rig = record.model_copy(update={"kind": "namespaces", "subnet": subnet})
+    (tmp_path / "rig.json").write_text(rig.model_dump_json())
+    rig.network.down([])  # as if somebody had deleted the bridge: the node's link cannot join it
+    with pytest.raises(UserError, match="the rig's network could not be made"):
+        Rigging(tmp_path).add(Shape())
+    assert not Path(f"/run/netns/fsrig{subnet}-1").exists()
+    assert not Path(f"/sys/class/net/fsrig{subnet}v1").exists()
+    assert Rigging(tmp_path).read() == rig
+
+
+@pytest.mark.skipif(NO_NAMESPACES is not None, reason=str(NO_NAMESPACES))
+def test_a_node_that_is_cut_off_is_reached_by_nobody_until_it_is_put_back(mark, tmp_path):
+    network = Namespaces(Namespaces.claim_subnet())
+    try:
+        network.up()
         for node in (1, 2):
             network.connect(node)
         serve = [sys.executable, "-m", "http.server", "8000", "--bind", network.address(2)]

@@ -102,7 +102,8 @@ class TrialQueue(_Unpickled, Searcher):
         self._again: deque[Mapping[str, Any]] = deque()
         self._losses: dict[str, Failure] = {}
         self._starting: set[str] = set()
-        self._free_workers, self._drawn_out = 0, False
+        self._tune: Any = None
+        self._unplaced, self._drawn_out = 0, False
 
     @property
     def at_once(self) -> int:
@@ -128,26 +129,31 @@ class TrialQueue(_Unpickled, Searcher):
             return Searcher.FINISHED
         if self.full:
             return None
-        if not self._free_workers and len(self._starting) >= self._starts:
+        takes_free = self._unplaced < self._free_workers
+        if not takes_free and len(self._starting) >= self._starts:
             return None
         request = self._again.popleft() if self._again else None if self._spent() else self._draw()
         self._drawn_out |= request is None
         if not request:
             return Searcher.FINISHED if request is None and not self._running else None
         self._running[trial_id] = request
-        if self._free_workers:
-            self._free_workers -= 1
-        else:
+        self._unplaced += 1
+        if not takes_free:
             self._starting.add(trial_id)
         return {"request": dict(request)}
+
+    @property
+    def _free_workers(self) -> int:
+        """Workers that Tune keeps. Not every worker whose trial has ended is kept, nor is a kept one for good."""
+        return self._tune._actor_cache.num_cached_objects if self._tune else 0
+
+    def note_placing(self, tune_controller: Any) -> None:
+        """Tune places all that was drawn, in that order: first on workers it keeps, then on new ones."""
+        self._tune, self._unplaced = tune_controller, 0
 
     def note_start(self, trial_id: str) -> None:
         """The worker of this trial has said something."""
         self._starting.discard(trial_id)
-
-    def note_release(self) -> None:
-        """Free workers were ended."""
-        self._free_workers = 0
 
     def note_loss(self, trial_id: str, failure: Failure) -> None:
         """The worker of this trial was lost; Tune is about to give the trial up."""
@@ -171,7 +177,6 @@ class TrialQueue(_Unpickled, Searcher):
                 self.take_up_again(trial_id, decision.lanes)
         self._running.pop(trial_id, None)
         self._starting.discard(trial_id)
-        self._free_workers += not error
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal and Optuna's storage are the state."""
@@ -196,21 +201,16 @@ class Marshal(_Unpickled, FIFOScheduler):
         self._places = places
         self._workers: dict[str, tuple] = {}
         self._placed: dict[str, None] = {}
-        self._newest: Any = None
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial was drawn."""
-        self._newest = trial
         self._places.stay(trial.config["request"]["trial"])
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The trial drawn last: it takes the worker that has just become free.
-
-        Left to itself Tune gives that worker to a trial whose own is still starting, and kills what was started.
-        """
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None before the others: Tune itself places those that were drawn, in their order (``_maybe_add_actors``)."""
         self._release_idle(tune_controller)
-        waits = self._newest is not None and self._newest.status == "PENDING"
-        return self._newest if waits else None
+        self._keep_free(tune_controller)
+        self._queue.note_placing(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         self._queue.note_start(trial.trial_id)
@@ -252,4 +252,18 @@ class Marshal(_Unpickled, FIFOScheduler):
         waiting = tune_controller._pending_trials
         if not waiting and self._queue.full and tune_controller._actor_cache.num_cached_objects:
             tune_controller._cleanup_cached_actors(force_all=True)
-            self._queue.note_release()
+
+    def _keep_free(self, tune_controller: Any) -> None:
+        """Keep free workers for the next trial, where one is about to come.
+
+        Left to itself Tune gives one to a trial whose own worker is still starting, and kills what was started. Where none
+        is to come that is right: a worker may never start, on a node that is gone.
+        """
+        if not tune_controller._actor_cache.num_cached_objects:
+            return
+        waiting = set(tune_controller._pending_trials)
+        if self._queue.left is None and not self._queue.full:
+            waiting.difference_update(tune_controller._trial_to_actor)
+        for takers in tune_controller._resources_to_pending_trials.values():  # one, as all ask for the same
+            takers.clear()
+            takers.update(waiting)

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import itertools
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 from flowsweep.platform.running.desk import Desk
 from flowsweep.platform.running.places import Places
 from flowsweep.platform.running.ray_bridge import Marshal, TrialQueue
 from ray.tune.search import Searcher
+from ray.tune.utils.object_cache import _ObjectCache
 
 EVERYWHERE = cast(Places, SimpleNamespace(stay=lambda trial: None))
 NOBODY = cast(Desk, None)  # these ways never reach the desk
 
 
-def tune_with(pending: int = 0, ended: list | None = None) -> Any:
-    """Tune's loop with a free worker and so many trials that wait."""
-    return SimpleNamespace(
-        _pending_trials=[None] * pending,
-        _actor_cache=SimpleNamespace(num_cached_objects=1),
-        _cleanup_cached_actors=lambda force_all: (ended if ended is not None else []).append(force_all),
-    )
+class Tune:
+    """What Tune's loop knows of trials and workers, with so many free ones and trials that wait, some being started for."""
+
+    def __init__(self, free: int = 0, waiting: tuple[str, ...] = (), starting: tuple[str, ...] = ()):
+        self._actor_cache = _ObjectCache()
+        self._actor_cache.increase_max("bundle", free)
+        for number in range(free):
+            assert self._actor_cache.cache_object("bundle", number)
+        self._pending_trials = {*waiting, *starting}
+        self._trial_to_actor = dict.fromkeys(starting)
+        self._resources_to_pending_trials = {"bundle": {*waiting, *starting}}
+        self.ended: list[bool] = []
+
+    def _cleanup_cached_actors(self, force_all: bool) -> None:
+        self.ended.append(force_all)
 
 
 def queue(concurrent: int, starts: int, trials: int = 100) -> TrialQueue:
     names = (f"t{number:04}" for number in range(trials))
-    return TrialQueue(lambda: next(({"trial": n} for n in names), None), NOBODY, lambda: concurrent, starts, bool)
+    return TrialQueue(
+        lambda: next(({"trial": n} for n in names), None), NOBODY, lambda: concurrent, starts, bool
+    )
 
 
 def drawn(source: TrialQueue, ids: itertools.count) -> int:
@@ -49,7 +60,30 @@ def test_a_worker_that_has_become_free_gets_the_next_trial_whatever_is_starting(
     drawn(source, ids)
     source.note_start("0")
     drawn(source, ids)
+    source.note_placing(Tune(free=1))
     source.on_trial_complete("0")
+    assert drawn(source, ids) == 1
+
+
+def test_only_workers_that_tune_has_kept_count_as_free():
+    source, ids = queue(concurrent=8, starts=2), itertools.count()
+    drawn(source, ids)
+    source.note_start("0")
+    drawn(source, ids)
+    source.note_placing(Tune(free=0))
+    source.on_trial_complete("0")
+    assert drawn(source, ids) == 0, "its worker was ended, so that another would have to start"
+
+
+def test_workers_that_start_are_counted_beside_a_free_one():
+    source, ids = queue(concurrent=8, starts=2), itertools.count()
+    source.note_placing(Tune(free=1))
+    assert drawn(source, ids) == 3
+    source.note_placing(Tune(free=0))
+    assert drawn(source, ids) == 0
+    source.note_start("0")  # it was not among those that start
+    assert drawn(source, ids) == 0
+    source.note_start("1")
     assert drawn(source, ids) == 1
 
 
@@ -71,25 +105,26 @@ def test_nothing_more_is_told_only_when_nothing_runs():
     assert source.suggest("c") == Searcher.FINISHED
 
 
-def test_the_trial_drawn_last_is_chosen_while_it_waits_and_no_other():
-    marshal = Marshal(NOBODY, queue(1, 1), EVERYWHERE)
-    config = {"request": {"trial": "t0"}}
-    first = SimpleNamespace(status="PENDING", config=config)
-    second = SimpleNamespace(status="PENDING", config=config)
-    marshal.on_trial_add(None, cast(Any, first))
-    marshal.on_trial_add(None, cast(Any, second))
-    assert marshal.choose_trial_to_run(tune_with(pending=2)) is second
-    second.status = "RUNNING"
-    assert marshal.choose_trial_to_run(tune_with(pending=1)) is None
+def test_a_free_worker_is_kept_for_the_next_trial_while_there_is_one_to_come():
+    source = queue(concurrent=2, starts=1, trials=2)
+    marshal, tune = Marshal(NOBODY, source, EVERYWHERE), Tune(free=1, waiting=("a",), starting=("b",))
+    takers = tune._resources_to_pending_trials["bundle"]
+    assert marshal.choose_trial_to_run(tune) is None, "Tune places those that wait in their order"
+    assert takers == {"a"}, "what is being started for the other is not killed"
+    source.note_placing(Tune(free=2))
+    assert drawn(source, itertools.count()) == 2
+    marshal.choose_trial_to_run(tune)
+    assert takers == {"a", "b"}, "no more may run now, and its own worker may never start"
 
 
 def test_a_free_worker_is_ended_only_where_no_more_trials_may_run_and_none_waits():
     source = queue(concurrent=1, starts=1)
-    marshal, ended = Marshal(NOBODY, source, EVERYWHERE), []
-    marshal.choose_trial_to_run(tune_with(ended=ended))
-    assert not ended, "the next trial takes it"
+    marshal, tune = Marshal(NOBODY, source, EVERYWHERE), Tune(free=1)
+    marshal.choose_trial_to_run(tune)
+    assert not tune.ended, "the next trial takes it"
     source.suggest("a")
-    marshal.choose_trial_to_run(tune_with(pending=1, ended=ended))
-    assert not ended, "the trial just drawn takes it"
-    marshal.choose_trial_to_run(tune_with(ended=ended))
-    assert ended == [True]
+    drawn_for = Tune(free=1, waiting=("a",))
+    marshal.choose_trial_to_run(drawn_for)
+    assert not drawn_for.ended, "the trial just drawn takes it"
+    marshal.choose_trial_to_run(tune)
+    assert tune.ended == [True]

@@ -193,15 +193,8 @@ def parse_budget(text: str) -> int:
     Raises:
         UserError: it is no size with a unit.
     """
-    size = _quantity(text, _BYTES)
-    if size is None:
-        raise UserError(
-            "must be a size with a unit: B, KiB, MiB, GiB or TiB",
-            key="--budget",
-            value=text,
-            fix="Examples: --budget 20GiB, --budget 500MiB; --budget 0B keeps only what is needed.",
-        )
-    return int(size)
+    examples = "--budget 20GiB, --budget 500MiB; --budget 0B keeps only what is needed."
+    return int(_quantity(text, _BYTES, "--budget", "a size with a unit: B, KiB, MiB, GiB or TiB", examples))
 
 
 def parse_age(text: str) -> float:
@@ -210,20 +203,15 @@ def parse_age(text: str) -> float:
     Raises:
         UserError: it is no time with a unit.
     """
-    seconds = _quantity(text, _SECONDS)
-    if seconds is None:
-        raise UserError(
-            "must be a time with a unit: m (minutes), h, d or w",
-            key="--older-than",
-            value=text,
-            fix="Examples: --older-than 30d, --older-than 12h.",
-        )
-    return seconds
+    examples = "--older-than 30d, --older-than 12h."
+    return _quantity(text, _SECONDS, "--older-than", "a time with a unit: m (minutes), h, d or w", examples)
 
 
-def _quantity(text: str, units: Mapping[str, float]) -> float | None:
+def _quantity(text: str, units: Mapping[str, float], key: str, rule: str, examples: str) -> float:
     match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]+)?)\s*([a-z]+)", text.strip().lower())
-    return float(match[1]) * units[match[2]] if match and match[2] in units else None
+    if not match or match[2] not in units:
+        raise UserError(f"must be {rule}", key=key, value=text, fix=f"Examples: {examples}")
+    return float(match[1]) * units[match[2]]
 
 
 def total_bytes(decisions: Iterable[Decision], action: Literal["keep", "drop"]) -> int:

@@ -59,7 +59,13 @@ def _yaml(path: str, text: str) -> Iterator[UserError]:
     except yaml.YAMLError as error:
         yield UserError(f"is not valid YAML: {' '.join(str(error).split())}", key=path)
         return
-    if path == _CLUSTER and (problem := ray_refuses(documents[0])):
+    if path != _CLUSTER:
+        return
+    if not documents or not isinstance(documents[0], dict):
+        yield UserError(
+            "holds no settings", key=path, fix="Write it anew with `flowsweep cluster init --force`."
+        )
+    elif problem := ray_refuses(documents[0]):
         yield UserError(f"Ray refuses it: {problem}", key=path)
 
 

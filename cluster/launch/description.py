@@ -17,6 +17,7 @@ from ...trainables.config import FrozenConfig, parse
 KINDS = ("aws", "gcp", "onprem", "kuberay", "slurm")
 WORD = r"^[A-Za-z0-9][A-Za-z0-9._:@/+=,-]*$"
 """Values that stand unquoted in a script hold nothing a shell would act on."""
+_IMAGE = "registry.example.org/flowsweep:1"
 _IMAGES = "a machine image with Docker, and with the NVIDIA driver where there are GPUs"
 
 
@@ -209,28 +210,19 @@ def _required(key: str, example: str) -> UserError:
 
 
 def _aws(given: Description) -> Iterator[UserError]:
-    if given.image is None:
-        yield _required("image", "registry.example.org/flowsweep:1")
-    if given.machine is None:
-        yield _required("machine", "g5.2xlarge")
+    yield from _rented(given, "g5.2xlarge")
     if given.aws.image_id is None:
         yield UserError(
             f"is required: {_IMAGES}", key="aws.image_id",
             fix="`aws ssm get-parameter --name /aws/service/deeplearning/ami/x86_64/"
             "base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id` names Amazon's newest.",
         )  # fmt: skip
-    if given.storage and given.storage.startswith("s3://") and given.aws.instance_profile is None:
-        yield UserError(
-            "is required: without it no node may use the storage", key="aws.instance_profile",
-            value=given.storage, fix="Name an instance profile that allows reading and writing there.",
-        )  # fmt: skip
+    if given.aws.instance_profile is None:
+        yield from _access(given, "s3", "aws.instance_profile", "an instance profile")
 
 
 def _gcp(given: Description) -> Iterator[UserError]:
-    if given.image is None:
-        yield _required("image", "registry.example.org/flowsweep:1")
-    if given.machine is None:
-        yield _required("machine", "n1-standard-8")
+    yield from _rented(given, "n1-standard-8")
     if given.gcp.project is None:
         yield _required("gcp.project", "my-project")
     if given.gcp.disk_image is None:
@@ -239,10 +231,23 @@ def _gcp(given: Description) -> Iterator[UserError]:
             fix="`gcloud compute images list --project deeplearning-platform-release --no-standard-images` lists "
             "Google's; write it as projects/PROJECT/global/images/NAME.",
         )  # fmt: skip
-    if given.storage and given.storage.startswith("gs://") and given.gcp.service_account is None:
+    if given.gcp.service_account is None:
+        yield from _access(given, "gs", "gcp.service_account", "a service account")
+
+
+def _rented(given: Description, machine: str) -> Iterator[UserError]:
+    if given.image is None:
+        yield _required("image", _IMAGE)
+    if given.machine is None:
+        yield _required("machine", machine)
+
+
+def _access(given: Description, scheme: str, key: str, holder: str) -> Iterator[UserError]:
+    """What the provider's own storage asks of a node that says nothing about who it is."""
+    if (given.storage or "").startswith(f"{scheme}://"):
         yield UserError(
-            "is required: without it no node may use the storage", key="gcp.service_account",
-            value=given.storage, fix="Name a service account that may read and write there.",
+            "is required: without it no node may use the storage", key=key, value=given.storage,
+            fix=f"Name {holder} that may read and write there.",
         )  # fmt: skip
 
 
@@ -264,7 +269,7 @@ def _onprem(given: Description) -> Iterator[UserError]:
 
 def _kuberay(given: Description) -> Iterator[UserError]:
     if given.image is None:
-        yield _required("image", "registry.example.org/flowsweep:1")
+        yield _required("image", _IMAGE)
     if given.kuberay.volume_claim is None:
         yield UserError(
             "is required: the sweep's record and checkpoints must lie where every node sees them",

@@ -1,4 +1,4 @@
-"""Launcher files on disk: written all or none, never over something else."""
+"""Launcher files on disk: none is written before all are checked, and never over something else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_files(folder: Path, files: Mapping[str, File], *, force: bool = False)
 
     Raises:
         UserErrors: a file would not work.
-        Refused: a file is there already and says something else.
+        Refused: a file is there already and says something else, or the folder cannot be written to.
     """
     if mistakes := check_files({path: file.text for path, file in files.items()}):
         raise UserErrors(mistakes)
@@ -31,10 +31,15 @@ def write_files(folder: Path, files: Mapping[str, File], *, force: bool = False)
             f"already holds other files of these names: {', '.join(different)}", key="--into", value=str(folder),
             fix="Choose another folder, or replace them with --force; what was edited in them is lost.",
         )  # fmt: skip
-    for path, file in files.items():
-        write_text(folder / path, file.text)
-        if file.executable:
-            (folder / path).chmod(0o755)
+    try:
+        for path, file in files.items():
+            write_text(folder / path, file.text)
+            if file.executable:
+                (folder / path).chmod(0o755)
+    except OSError as error:
+        raise Refused(
+            f"cannot be written to: {error.strerror}", key="--into", value=str(folder), fix="Choose another folder."
+        ) from None  # fmt: skip
     return [folder / path for path in files]
 
 
@@ -64,7 +69,7 @@ def check_folder(folder: Path) -> list[str]:
 def _is_other(path: Path, text: str) -> bool:
     try:
         return path.read_text(encoding="utf-8") != text
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, UnicodeDecodeError):
         return True

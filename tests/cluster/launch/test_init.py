@@ -81,6 +81,22 @@ def test_edited_files_can_be_checked(init):
     assert "bash cannot read it" in complaint
 
 
+def test_an_emptied_cluster_file_is_a_mistake_as_any_other(init):
+    init(*SLURM, "--into", "lab")
+    Path("lab/ray-cluster.yaml").write_text("# all of it removed\n")
+    code, _, complaint = init("--check", "lab")
+    assert (code, "ray-cluster.yaml: holds no settings" in complaint) == (2, True)
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_a_folder_that_cannot_be_is_refused(init, force):
+    Path("lab").write_text("a file of this name")
+    code, out, complaint = init(*SLURM, "--into", "lab", *force)
+    assert (code, out) == (3, "")
+    assert "--into: cannot be written to" in complaint
+    assert Path("lab").read_text() == "a file of this name"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

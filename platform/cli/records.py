@@ -227,7 +227,7 @@ def show_sweep(paths: SweepPaths) -> bool:
 
 def _print_unscored(record: SweepRecord, scored: set[str]) -> None:
     for trial in record.trials.values():
-        if trial.trial not in scored and trial.status != "running":
+        if trial.trial not in scored and not trial.is_open:
             # The class says more than the status only where that is no more than `failed`.
             known = f"  [{trial.failure}]" if trial.failure not in (None, trial.status) else ""
             console.print(f"  {trial.trial}  {trial.status}: {trial.reason}{known}", markup=False)

@@ -12,13 +12,16 @@ from ..sweep.goals import Goals, is_feasible
 from .journal import Fact, read
 from .measurements import Measurement, StageUse
 
+WAITING, RUNNING = "waiting", "running"
+
 
 @dataclass
 class TrialRecord:
     """All that is known of one trial.
 
     Attributes:
-        status: ``running`` until it has ended; then one of the words of ``trial_ended``.
+        status: ``waiting`` until it is placed and whenever it has lost its place, ``running`` while it has one; then one
+            of the words of ``trial_ended``.
         value: the objective at its last evaluation, mean over seeds; None when never scored.
         confirms: in phase ``confirm``, the search trial it repeats on the test seeds.
         through: its last stage.
@@ -42,7 +45,7 @@ class TrialRecord:
     seeds: tuple[int, ...] = ()
     through: str = ""
     confirms: str | None = None
-    status: str = "running"
+    status: str = WAITING
     reason: str = ""
     value: float | None = None
     started: float = 0.0
@@ -55,6 +58,11 @@ class TrialRecord:
     values: Mapping[str, float] = field(default_factory=dict)
     excess: Mapping[str, float] = field(default_factory=dict)
     repeats: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.status in (WAITING, RUNNING)
 
     @property
     def feasible(self) -> bool:
@@ -195,7 +203,7 @@ def _take_trial(record: SweepRecord, trial: TrialRecord, fact: Fact) -> None:
     if fact.kind == "trial_proposed":
         _propose(trial, fact)
     elif fact.kind == "trial_placed":
-        trial.status, trial.ended, trial.decision = "running", None, None
+        trial.status, trial.ended, trial.decision = RUNNING, None, None
         trial.placed.append(data)
     elif fact.kind in ("progress", "evaluated"):
         trial.measurements.append(_measurement(fact))
@@ -230,7 +238,7 @@ def _take_trial(record: SweepRecord, trial: TrialRecord, fact: Fact) -> None:
 
 def _reopen(trial: TrialRecord, fact: Fact) -> None:
     """Its ending no longer counts; what it measured does, unless it begins anew."""
-    trial.status, trial.reason, trial.ended, trial.failure, trial.decision = "running", "", None, None, None
+    trial.status, trial.reason, trial.ended, trial.failure, trial.decision = WAITING, "", None, None, None
     trial.configs = fact.data.get("configs", trial.configs)
     trial.retries += fact.kind == "trial_retried"
     if fact.data.get("afresh"):

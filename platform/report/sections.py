@@ -14,7 +14,7 @@ from .front import noted, trade_off
 from .page import Column, Labelled, Page, Row, Section, Table
 from .text import NOTHING, counted, duration, listing, moment, number, span, times
 
-GOOD_ENDS = ("finished", "pruned", "running")
+GOOD_ENDS = ("finished", "pruned")
 
 
 def report_page(record: SweepRecord) -> Page:
@@ -217,7 +217,7 @@ def failures(record: SweepRecord) -> Section | None:
     rows = [
         Row([trial.trial, trial.status, _words(trial.failure), str(trial.retries), trial.reason or NOTHING])
         for trial in record.trials.values()
-        if trial.status not in GOOD_ENDS
+        if not trial.is_open and trial.status not in GOOD_ENDS
     ]
     heads = [
         Column("trial"), Column("what", status=True), Column("class"), Column("tried again", number=True),

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..record.journal import Fact
+from ..record.records import WAITING
 from ..search.history import taken_text
 from ..sweep.plan import Plan
 
@@ -62,7 +63,7 @@ class Row:
     trial: str
     phase: str
     params: dict[str, Any] = field(default_factory=dict)
-    state: str = "placing"
+    state: str = WAITING
     done: float = 0.0
     value: float | None = None
     placements: int = 0
@@ -104,7 +105,7 @@ class Board:
         elif fact.kind == "trial_ended":
             row.state = data["status"]
         elif fact.kind in ("trial_retried", "trial_extended"):
-            row.state = "placing"
+            row.state = WAITING
 
     def _advance(self, row: Row, data: Any) -> None:
         row.state = f"{data['stage']} {data['step']:,}/{data['steps']:,}"
@@ -228,7 +229,7 @@ def spoken(fact: Fact, board: Board) -> str | None:
     if fact.kind == "continued":
         return f"{fact.trial}  {data['stage']} continues from its checkpoint at step {data['step']:,}"
     if fact.kind == "trial_retried":
-        return f"{fact.trial}  taken up again after {data['class'].replace('_', ' ')}: {data['reason']}"
+        return f"{fact.trial}  {data['class'].replace('_', ' ')}: {data['reason']}; it waits for a worker"
     if fact.kind == "trial_extended":
         return f"{fact.trial}  goes on from {data['previous_steps']:,} to {data['steps']:,} steps of {data['stage']}"
     if fact.kind == "decision" and fact.trial is None:

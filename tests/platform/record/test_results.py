@@ -134,6 +134,7 @@ def test_a_running_trial_already_has_a_value(home):
     with Journal(home.sweep("maze").journal) as journal:
         journal.append("sweep_started", name="maze", spec=SPEC)
         propose(journal, "t0")
+        journal.append("trial_placed", "t0", node="n", pid=1, device="cpu")
         journal.append("evaluated", "t0", **evaluated(50, [1.0], [0.0]))
         trial = read_sweep(home.sweep("maze")).trials["t0"]
     assert (trial.status, trial.value, trial.progress) == ("running", 0.5, (50, 100))
@@ -218,6 +219,26 @@ def test_an_interrupted_and_resumed_trial_ends_with_its_last_word(paths):
     assert (running.status, running.trials["t2"].status) == ("running", "running")
     assert read_sweep(paths).trials["t2"].value == 1.0
     assert len(read_sweep(paths).sessions) == 2
+
+
+def test_a_trial_waits_until_it_is_placed_and_whenever_it_has_lost_its_place(home):
+    words = []
+    with Journal(home.sweep("maze").journal) as journal:
+        journal.append("sweep_started", name="maze", spec=SPEC)
+        propose(journal, "t0")
+        lost = {"class": "preempted", "reason": "it made room", "lanes": None, "asked": False}
+        placed = {"node": "n", "pid": 1, "device": "cpu"}
+        for kind, data in (
+            ("", {}),
+            ("trial_placed", placed),
+            ("trial_retried", lost),
+            ("trial_placed", placed),
+        ):
+            if kind:
+                journal.append(kind, "t0", **data)
+            trial = read_sweep(home.sweep("maze")).trials["t0"]
+            words.append((trial.status, trial.is_open))
+    assert words == [("waiting", True), ("running", True), ("waiting", True), ("running", True)]
 
 
 def test_a_sweep_that_has_not_scored_anything_has_empty_tables(home):

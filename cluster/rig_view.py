@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..platform.errors import Unreachable
+from .local import ask
 from .rig_network import Namespaces
 from .rig_record import Node, Rig
 
-POLL_S = 0.5
+POLL_S, ANSWER_S = 0.5, 5.0
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,11 @@ def _reported(rig: Rig, token: str) -> list[dict[str, Any]] | None:
     import requests
 
     with contextlib.suppress(requests.RequestException, ValueError, KeyError, TypeError):
-        reply = requests.get(
+        reply = ask(
             f"{rig.dashboard}/api/v0/nodes",
+            ANSWER_S,
             params={"limit": 1000},
             headers={"Authorization": f"Bearer {token}"},
-            timeout=5,
         )
         return reply.json()["data"]["result"]["result"]
     return None

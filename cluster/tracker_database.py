@@ -22,12 +22,10 @@ from ..platform.tracking.check import first_line
 from .tracker_state import (
     TrackerFolder,
     alive,
-    end,
+    end_server,
     last_lines,
-    marks_of,
-    note_processes,
-    open_log,
     read_processes,
+    start_server,
     write_secret,
 )
 
@@ -121,12 +119,8 @@ def own_database(folder: TrackerFolder, port: int, programs: Path | None) -> Dat
     who = _server_user(folder)
     if not data.exists():
         _make_cluster(folder, data, programs, who)
-    with open_log(folder.database_log) as log:
-        process = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", ""],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True, **who,
-        )  # fmt: skip
-    note_processes(folder, "postgresql", marks_of(process.pid))
+    command = [programs / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", ""]
+    process = start_server(folder, "postgresql", command, folder.database_log, cwd="/", **who)
     try:
         _await_server(folder, port, process)
         _make_databases(folder, port)
@@ -138,12 +132,7 @@ def own_database(folder: TrackerFolder, port: int, programs: Path | None) -> Dat
 
 def end_database(folder: TrackerFolder) -> bool:
     """End our own database server, if it runs; its data stays. Says whether it ran."""
-    marks = read_processes(folder).get("postgresql", ())
-    ran = alive(marks)
-    if ran:
-        end(marks[:1], signal.SIGINT, 60.0, signal.SIGQUIT)
-    note_processes(folder, "postgresql", ())
-    return ran
+    return end_server(folder, "postgresql", signal.SIGINT, 60.0, signal.SIGQUIT)
 
 
 def find_programs(data: Path, given: Path | None) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import warnings
@@ -14,17 +13,16 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..platform.errors import Refused, Unreachable, UserError
+from .local import ask
 from .tracker_database import Database
 from .tracker_state import (
     TrackerFolder,
-    alive,
-    end,
+    end_server,
     last_lines,
     marks_of,
     note_processes,
-    open_log,
-    read_processes,
     secret,
+    start_server,
     write_secret,
 )
 
@@ -117,12 +115,8 @@ def start_mlflow(
         Unreachable: it ends or does not answer in time; what it printed last is in the message.
     """
     write_logins(folder, database)
-    with open_log(folder.log) as log:
-        process = subprocess.Popen(
-            server_command(settings, database, artifacts), env=server_environment(folder, database),
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder.root, start_new_session=True,
-        )  # fmt: skip
-    note_processes(folder, "mlflow", marks_of(process.pid))
+    command, environment = server_command(settings, database, artifacts), server_environment(folder, database)
+    process = start_server(folder, "mlflow", command, folder.log, cwd=folder.root, env=environment)
     deadline, problem = time.monotonic() + START_S, "no answer"
     try:
         while process.poll() is None and time.monotonic() < deadline:
@@ -149,12 +143,7 @@ def start_mlflow(
 
 def end_mlflow(folder: TrackerFolder) -> bool:
     """End the server and its workers, if they run. Says whether any did."""
-    marks = read_processes(folder).get("mlflow", ())
-    ran = any(alive((mark,)) for mark in marks)
-    if ran:
-        end(marks, signal.SIGTERM, 20.0, signal.SIGKILL)
-    note_processes(folder, "mlflow", ())
-    return ran
+    return end_server(folder, "mlflow", signal.SIGTERM, 20.0, signal.SIGKILL)
 
 
 def mlflow_problem(folder: TrackerFolder, settings: TrackerSettings) -> str | None:
@@ -167,11 +156,11 @@ def mlflow_problem(folder: TrackerFolder, settings: TrackerSettings) -> str | No
             # Our own process, under a name its certificate is not for: asked whether it is there, told no password.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                reply = requests.get(f"{at}/health", timeout=ANSWER_S, verify=False)
+                reply = ask(f"{at}/health", ANSWER_S, verify=False)
         else:
             who = (ADMIN, secret(folder.password))
             path = "/api/2.0/mlflow/experiments/search?max_results=1"
-            reply = requests.get(f"{at}{path}", auth=who, timeout=ANSWER_S)
+            reply = ask(f"{at}{path}", ANSWER_S, auth=who)
     except requests.exceptions.RequestException as error:
         return f"no answer ({type(error).__name__})"
     if reply.status_code in (401, 403):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import signal
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
+from filelock import FileLock
+from filelock import Timeout as Locked
 
-from ..platform.errors import Refused
+from ..platform.errors import Refused, UserError
 from ..trainables.artifacts import write_text
 
 SAME_START_S = 2.0
@@ -93,14 +95,14 @@ class TrackerFolder:
         self.root.mkdir(parents=True, exist_ok=True)
         # A database that runs as another user must be able to pass through; the files are closed to it.
         self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        with open(self.root / "lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Refused(
-                    "another command starts or ends it right now", key="tracker", value=str(self.root)
-                ) from None
-            yield
+        try:
+            with FileLock(self.root / "lock", timeout=0):
+                yield
+        except Locked:
+            raise Refused(
+                "another command starts or ends it right now", key="tracker", value=str(self.root),
+                fix="Wait for it.",
+            ) from None  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,35 @@ def note_processes(folder: TrackerFolder, role: str, marks: Sequence[Mark]) -> N
     if marks:
         kept[role] = [asdict(mark) for mark in marks]
     write_text(folder.processes, json.dumps(kept, indent=2) + "\n")
+
+
+def start_server(
+    folder: TrackerFolder, role: str, command: Sequence[str | Path], log: Path, **how: Any
+) -> subprocess.Popen:
+    """Start a server that outlives this process and put it down as ``role``.
+
+    Args:
+        log: gets what it prints.
+        how: user, folder and environment, as :class:`subprocess.Popen` takes them.
+    """
+    with open_log(log) as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **how
+        )
+    note_processes(folder, role, marks_of(process.pid))
+    return process
+
+
+def end_server(
+    folder: TrackerFolder, role: str, ask: signal.Signals, wait_s: float, force: signal.Signals
+) -> bool:
+    """End what runs for ``role``. Says whether anything did."""
+    marks = read_processes(folder).get(role, ())
+    ran = any(alive((mark,)) for mark in marks)
+    if ran:
+        end(marks, ask, wait_s, force)
+    note_processes(folder, role, ())
+    return ran
 
 
 def alive(marks: Sequence[Mark]) -> bool:
@@ -222,8 +253,20 @@ def write_settings(folder: TrackerFolder, settings: Mapping[str, Any]) -> None:
 
 
 def read_settings(folder: TrackerFolder) -> dict[str, Any]:
-    """How it was started last; empty before the first time."""
+    """How it was started last; empty before the first time.
+
+    Raises:
+        UserError: the file that says so is damaged.
+    """
     try:
-        return json.loads(folder.settings.read_text())
+        kept = json.loads(folder.settings.read_text())
     except FileNotFoundError:
         return {}
+    except ValueError:
+        kept = None
+    if not isinstance(kept, dict):
+        raise UserError(
+            "is no record of settings", key=str(folder.settings),
+            fix="Delete it, and start the tracking server with its options again; what it has recorded stays.",
+        )  # fmt: skip
+    return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import secrets
 import shutil
@@ -18,19 +19,20 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 
 ADDRESS_VARIABLES = ("FLOWSWEEP_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 TOY = Path(__file__).parents[1] / "support" / "toy"
-TOY_SWEEP = """\
-name: toy
-system: toy
-dataset: toy/points
-objective: {metric: tune/return}
-search: {trials: 2}
-seeds: {tune: [0], test: [10]}
-evaluation: {episodes: 2, every_steps: 20}
-confirm: {top: 1, episodes: 2}
-"""
+TOY_SWEEP = {
+    "name": "toy",
+    "system": "toy",
+    "dataset": "toy/points",
+    "objective": {"metric": "tune/return"},
+    "search": {"trials": 2, "sampler": "random"},
+    "seeds": {"tune": [0], "test": [10]},
+    "evaluation": {"episodes": 2, "every_steps": 10},
+    "confirm": {"top": 1, "episodes": 2},
+}
 TOKEN_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -42,13 +44,18 @@ class Head:
     token: str
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on at the moment."""
+def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """Gives a port nobody listens on at the moment."""
+    return lambda: _free_ports(1)[0]
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +83,7 @@ def start_head():
 @contextlib.contextmanager
 def _head(more: Mapping[str, str]) -> Iterator[Head]:
     """A head node started for these tests alone; only its own process group is ended."""
-    gcs, dashboard, client, agent = free_ports(4)
+    gcs, dashboard, client, agent = _free_ports(4)
     scratch, token = tempfile.mkdtemp(prefix="fs-"), secrets.token_hex(16)  # short: it holds unix sockets
     variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0", **more}
     options = {
@@ -113,6 +120,18 @@ def _wait_until_ready(head: Head, process: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"the head node did not start:\n{log.read_text()}")
 
 
+@pytest.fixture(scope="session")
+def toy_folder() -> Path:
+    """What PYTHONPATH must name for the toy system to be found."""
+    return TOY
+
+
+@pytest.fixture
+def toy_sweep_values() -> dict:
+    """A toy sweep as a user would write it."""
+    return copy.deepcopy(TOY_SWEEP)
+
+
 @pytest.fixture
 def toy_sweep_file(tmp_path, monkeypatch):
     """A sweep of the toy system, which is installed for this process and those it starts."""
@@ -124,7 +143,7 @@ def toy_sweep_file(tmp_path, monkeypatch):
     base.load_system.cache_clear()
     parameters._registered.cache_clear()
     file = tmp_path / "toy.yaml"
-    file.write_text(TOY_SWEEP)
+    file.write_text(yaml.safe_dump(TOY_SWEEP))
     return file
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -23,19 +22,8 @@ from flowsweep.platform.errors import Refused, Unreachable, UserError
 from flowsweep.platform.paths import Home
 from flowsweep.platform.tracking.check import check_tracker
 
-TOY = Path(__file__).parent.parent / "support" / "toy"
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 SECRETS = ("password", "pgpass", "session-key", "auth.ini", "credentials")
-SWEEP = {
-    "name": "toy",
-    "system": "toy",
-    "dataset": "toy/points",
-    "objective": {"metric": "tune/return"},
-    "search": {"trials": 2, "sampler": "random"},
-    "seeds": {"tune": [0], "test": [10]},
-    "evaluation": {"episodes": 2, "every_steps": 10},
-    "confirm": {"top": 1, "episodes": 2},
-}
 
 
 @dataclass(frozen=True)
@@ -54,14 +42,8 @@ class Server:
         return Path(str(self.status.database_password_file)).read_text().strip().rpartition(":")[2]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
+def server(tmp_path_factory, free_port) -> Iterator[Server]:
     try:
         find_programs(Path("/nowhere"), None)
     except UserError:
@@ -85,22 +67,6 @@ def login(server, monkeypatch) -> Server:
     monkeypatch.setenv(LOGIN[1], server.password)
     monkeypatch.setenv("PGPASSFILE", str(server.status.database_password_file))
     return server
-
-
-def flowsweep(*arguments: str, home: Path) -> subprocess.CompletedProcess:
-    """The command line, in a process of its own."""
-    environment = {**os.environ, "FLOWSWEEP_HOME": str(home), "PYTHONPATH": str(TOY)}
-    return subprocess.run(
-        [sys.executable, "-m", "flowsweep.platform.cli", *arguments],
-        capture_output=True, text=True, env=environment, cwd=home, timeout=600, check=False,
-    )  # fmt: skip
-
-
-def sweep_file(folder: Path, server: Server, **search) -> Path:
-    values = {**SWEEP, "tracking": {"uri": server.status.uri}, "search": {**SWEEP["search"], **search}}
-    path = folder / "sweep.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return path
 
 
 def holding(folder: Path, secrets: Mapping[str, str]) -> list[str]:
@@ -135,11 +101,20 @@ def test_secrets_are_in_files_of_the_owner_alone_and_in_no_process_arguments_or_
         assert secret not in told
 
 
-def test_a_sweep_is_recorded_there_with_its_study_and_leaves_no_login_behind(login, tmp_path):
+def test_a_sweep_is_recorded_there_with_its_study_and_leaves_no_login_behind(
+    login, tmp_path, toy_folder, toy_sweep_values
+):
     from mlflow import MlflowClient
 
-    sweep = sweep_file(tmp_path, login, storage=login.status.studies)
-    done = flowsweep("run", str(sweep), "--quiet", home=tmp_path)
+    toy_sweep_values |= {"tracking": {"uri": login.status.uri}}
+    toy_sweep_values["search"]["storage"] = login.status.studies
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(yaml.safe_dump(toy_sweep_values))
+    done = subprocess.run(
+        [sys.executable, "-m", "flowsweep.platform.cli", "run", str(sweep), "--quiet"],
+        env={**os.environ, "FLOWSWEEP_HOME": str(tmp_path), "PYTHONPATH": str(toy_folder)},
+        capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     client = MlflowClient(login.status.uri)
     experiment = client.get_experiment_by_name("flowsweep/toy")
@@ -180,7 +155,7 @@ def test_a_wrong_login_is_said_before_anything_starts(login, tmp_path, monkeypat
     assert "MLFLOW_TRACKING_PASSWORD" in str(caught.value)
 
 
-def test_a_server_that_has_gone_or_swallows_connections_is_given_up_within_ten_seconds(monkeypatch):
+def test_a_server_that_has_gone_or_swallows_connections_is_given_up_within_ten_seconds(free_port):
     started = time.monotonic()
     with pytest.raises(Unreachable, match="does not answer"):
         check_tracker(f"http://127.0.0.1:{free_port()}")
@@ -278,50 +253,3 @@ def test_a_password_changed_elsewhere_and_a_database_of_another_version_are_said
     with psycopg.connect(str(login.status.database)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = %s", [version])
     assert tracker.up(login.home, {}).state == "running"
-
-
-def test_only_its_own_processes_are_ended(tmp_path):
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    try:
-        folder = tmp_path / "tracker"
-        folder.mkdir()
-        (folder / "settings.json").write_text("{}")
-        mark = {"pid": other.pid, "started": psutil.Process(other.pid).create_time() - 100}
-        (folder / "processes.json").write_text(json.dumps({"mlflow": [mark], "postgresql": [mark]}))
-        assert tracker.down(Home(tmp_path)) == []
-        assert other.poll() is None
-    finally:
-        other.kill()
-        other.wait()
-
-
-def test_a_taken_port_is_said_and_nothing_is_left_running(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(Unreachable, match="nothing can listen there"):
-            tracker.up(Home(tmp_path), {"port": taken.getsockname()[1]})
-    assert tracker.status(Home(tmp_path)) is None
-
-
-def test_a_machine_without_postgresql_is_told_the_ways_out(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("flowsweep.cluster.tracker_database._PLACES", ())
-    with pytest.raises(UserError) as caught:
-        find_programs(tmp_path / "data", None)
-    for way in ("apt install", "--postgres-bin", "--database postgresql://"):
-        assert way in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "said"),
-    [
-        ({"port": 0}, "greater than or equal to 1"),
-        ({"tls_certificate": __file__}, "go together"),
-        ({"database": "mysql://h/d"}, "no address of a PostgreSQL database"),
-        ({"postgres_bin": "/nowhere/at/all"}, "names no file"),
-    ],
-)
-def test_settings_that_cannot_be_are_refused(tmp_path, wanted, said):
-    with pytest.raises(UserError, match=said):
-        tracker.up(Home(tmp_path), {"port": free_port(), **wanted})

@@ -14,23 +14,12 @@ import yaml
 from flowsweep.cluster.launch.description import read_description
 from flowsweep.cluster.launch.rendering import render
 
-TOY = Path(__file__).parents[2] / "support" / "toy"
 SRUN = '#!/bin/bash\nwhile [[ "$1" == --* ]]; do shift; done\nexec "$@"\n'
 SCONTROL = '#!/bin/bash\necho "$3"\n'
-SWEEP = {
-    "name": "toy",
-    "system": "toy",
-    "dataset": "toy/points",
-    "objective": {"metric": "tune/return"},
-    "search": {"trials": 2, "sampler": "random"},
-    "seeds": {"tune": [0], "test": [10]},
-    "evaluation": {"episodes": 2, "every_steps": 10},
-    "confirm": {"top": 1, "episodes": 2},
-}
 
 
 @pytest.fixture
-def job(tmp_path):
+def job(tmp_path, toy_folder, toy_sweep_values):
     """Starts the script as Slurm would on a job of one node; returns the process, whose output is in ``log``."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -44,10 +33,14 @@ def job(tmp_path):
     started = []
 
     def start(**changes) -> subprocess.Popen:
-        (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({**SWEEP, **changes}))
+        (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({**toy_sweep_values, **changes}))
         number = str(os.getpid() % 100_000 + len(started))
         slurm = {"JOB_ID": number, "JOB_NODELIST": "here", "JOB_NUM_NODES": "1", "CPUS_PER_TASK": "1"}
-        environment = {**os.environ, **{f"SLURM_{k}": v for k, v in slurm.items()}, "PYTHONPATH": str(TOY)}
+        environment = {
+            **os.environ,
+            **{f"SLURM_{k}": v for k, v in slurm.items()},
+            "PYTHONPATH": str(toy_folder),
+        }
         with (tmp_path / "log").open("a") as log:
             started.append(
                 subprocess.Popen(

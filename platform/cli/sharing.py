@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import UserError
+from ..paths import Home, SweepPaths
 from .shared import Json, console, grid, print_json
 
 app = typer.Typer()
@@ -32,19 +34,16 @@ def share(
 
     Example: `flowsweep share NAME --max-concurrent 2 --priority 5`
     """
-    from ..paths import Home
-
     home, said = Home.default(), _said(max_concurrent, priority)
     if name is None:
         if said:
-            from ..errors import UserError
-
             raise UserError("is required", key="NAME", fix="Say whose: `flowsweep share NAME --priority 5`.")
         _tell_all(home, as_json)
         return
-    paths = _recorded(home, name)
     from ..running.sharing import Wishes
+    from .records import recorded
 
+    paths = recorded(name)
     wishes = Wishes(paths.wishes)
     if said:
         wishes.add(**said)
@@ -58,31 +57,20 @@ def share(
 
 
 def _said(max_concurrent: str | None, priority: int | None) -> dict[str, Any]:
-    from ..errors import UserError
     from ..running.sharing import ALL
 
     said: dict[str, Any] = {} if priority is None else {"priority": priority}
     if max_concurrent == ALL:
         said["max_concurrent"] = ALL
     elif max_concurrent is not None:
-        if not max_concurrent.isdigit():
+        if not max_concurrent.isdecimal():
             fix = "Give a number of trials, 0 to hold the sweep, or `all`."
             raise UserError("is no number", key="--max-concurrent", value=max_concurrent, fix=fix)
         said["max_concurrent"] = int(max_concurrent)
     return said
 
 
-def _recorded(home: Any, name: str) -> Any:
-    from ..errors import UserError, nearest
-
-    paths = home.sweep(name)
-    if not paths.journal.exists():
-        known = [folder.name for folder in home.sweeps.glob("*") if (folder / "journal.jsonl").exists()]
-        raise UserError("there is no such sweep", key="NAME", value=name, fix=nearest(name, known))
-    return paths
-
-
-def _places_of(paths: Any) -> dict[str, Any] | None:
+def _places_of(paths: SweepPaths) -> dict[str, Any] | None:
     """What the sweep's driver last said of its places; None while nobody runs it."""
     from ..record.journal import read, writer_of
 
@@ -98,7 +86,7 @@ def _now(places: dict[str, Any] | None) -> str:
     return f" Now {places['trials']} of the {places['fit']} that fit: {places['reason']}."
 
 
-def _tell_all(home: Any, as_json: bool) -> None:
+def _tell_all(home: Home, as_json: bool) -> None:
     from ..running.sharing import Wishes
 
     found = []

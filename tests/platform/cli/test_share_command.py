@@ -43,8 +43,9 @@ def test_a_cap_and_a_priority_are_written_down_and_lifted(home):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["two", "--priority", "1"], "there is no such sweep"),
+        (["two", "--priority", "1"], "there is no sweep of this name"),
         (["one", "--max-concurrent", "-1"], "--max-concurrent: is no number"),
+        (["one", "--max-concurrent", "2²"], "--max-concurrent: is no number"),
         (["--priority", "1"], "NAME: is required"),
     ],
 )

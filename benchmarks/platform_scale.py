@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from flowsweep.platform.paths import Home, SweepPaths
 from flowsweep.platform.record.journal import Fact, read
 from flowsweep.platform.tracking.tracker import catch_up
 from flowsweep.trainables.lossless_json import dumps
+from plain_tune import plain_tune
 
 TOY = Path(__file__).parent.parent / "tests" / "support" / "toy"
 STEPS = 10
@@ -64,7 +64,7 @@ def main() -> None:
     """Run both sides, extend ours, print ratios."""
     options = arguments()
     if options.control:
-        print(dumps({"steady_s": plain_tune(options)}))
+        print(dumps({"steady_s": plain_tune(options, STEPS)}))
         return
     ideal_s = options.trials * options.trial_s / options.slots
     with tempfile.TemporaryDirectory() as folder:
@@ -179,68 +179,6 @@ def tune_control(options: argparse.Namespace, folder: str, environment: Mapping[
     wall_s, cpu_s, mib = watched(words, environment, out)
     steady_s = json.loads(out.read_text().strip().splitlines()[-1])["steady_s"]
     return Ran(wall_s, steady_s, cpu_s, mib, recorded(uri, "control"))
-
-
-def plain_tune(options: argparse.Namespace) -> float:
-    """Tune, its OptunaSearch, its MLflow callback; returns the seconds its trials took."""
-    import ray
-    from ray import tune
-    from ray.air.integrations.mlflow import MLflowLoggerCallback
-    from ray.tune.search.optuna import OptunaSearch
-
-    ray.init(
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=256 * 2**20,
-    )
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as storage:
-        tuner = tune.Tuner(
-            tune.with_resources(napper(options.trial_s / STEPS), {"cpu": options.cpus}),
-            param_space={"rate": tune.loguniform(0.01, 1.0), "offset": tune.uniform(-4.0, 4.0)},
-            tune_config=tune.TuneConfig(
-                search_alg=OptunaSearch(seed=0),
-                metric="return",
-                mode="max",
-                num_samples=options.trials,
-                max_concurrent_trials=options.slots,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=storage,
-                verbose=0,
-                callbacks=[MLflowLoggerCallback(tracking_uri=options.control, experiment_name="control")],
-            ),
-        )
-        tuner.fit()
-    return time.monotonic() - began
-
-
-def napper(pause_s: float) -> type:
-    """A trainable that sleeps ten times and reports each time."""
-    from ray import tune
-
-    class Napper(tune.Trainable):
-        def setup(self, config: dict) -> None:
-            self.place = config
-
-        def reset_config(self, new_config: dict) -> bool:
-            self.place = new_config
-            return True
-
-        def step(self) -> dict:
-            time.sleep(pause_s)
-            value = 1 - abs(self.place["offset"] - 2) - abs(self.place["rate"] - 0.1)
-            return {"return": value, "done": self.iteration + 1 >= STEPS}
-
-        def save_checkpoint(self, checkpoint_dir: str) -> None:
-            pass
-
-        def load_checkpoint(self, checkpoint: object) -> None:
-            pass
-
-    return Napper
 
 
 def watched(

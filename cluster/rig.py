@@ -160,10 +160,8 @@ class Rigging:
         """Put a node back."""
         rig = self.read()
         node = rig.node(name)
-        if isinstance(rig.network, Namespaces):
-            rig.network.mend(node.number)
-        else:
-            processes.resume(rig.mark, node.name)
+        rig.network.mend(node.number)
+        processes.resume(rig.mark, node.name)
 
     def down(self) -> int:
         """End the rig and all that runs on it; how many processes that were."""
@@ -200,6 +198,7 @@ class Rigging:
         renewed = rig.nodes if wanted.number == 1 else (wanted,)
         for node in renewed:  # all before any: Ray starts no head that other nodes still name as theirs
             processes.kill(rig.mark, node.name)
+            rig.network.mend(node.number)  # whoever cut it off may have been ended before putting it back
         for node in renewed:
             rig = self._started(rig, node.number, node.shape)
         self._await(rig)

@@ -40,6 +40,10 @@ class Network(Protocol):
         """What to put before a command of a person so that it reaches the others as that node does."""
         ...
 
+    def mend(self, node: int) -> None:
+        """Put a node back that may have been cut off."""
+        ...
+
     def disconnect(self, node: int) -> None:
         """Remove it; nothing runs there any more."""
         ...
@@ -64,6 +68,9 @@ class Loopback:
         pass
 
     def connect(self, node: int) -> None:
+        pass
+
+    def mend(self, node: int) -> None:
         pass
 
     def disconnect(self, node: int) -> None:
@@ -139,7 +146,6 @@ class Namespaces:
         _ip("link", "set", self._port(node), "down")
 
     def mend(self, node: int) -> None:
-        """Put it back."""
         _ip("link", "set", self._port(node), "up")
 
     def is_cut(self, node: int) -> bool:

@@ -13,6 +13,7 @@ from .shared import Json, console, grid, print_json, settings
 
 if TYPE_CHECKING:
     from ...cluster.jobs import Job
+    from ...cluster.profiles import Profile
     from ...cluster.submit import Submitted
     from ...cluster.target import Target
 
@@ -189,9 +190,12 @@ def clusters(
     from ...cluster.profiles import profile_file, read_profiles
 
     profiles = read_profiles()
-    rows = []
+    rows, unusable = [], False
     for name, profile in profiles.clusters.items():
-        asked = {"answer": _answer(name, profile)} if check else {}
+        asked = {}
+        if check:
+            asked["answer"], usable = _answer(profile)
+            unusable |= not usable
         rows.append(
             {"name": name, "default": name == profiles.default, **profile.model_dump(mode="json"), **asked}
         )
@@ -207,20 +211,20 @@ def clusters(
             for first, row in zip(named, rows, strict=True)
         ]
         console.print(grid(str(profile_file()), columns, cells), soft_wrap=True, markup=False)
-    if any(str(row.get("answer", "Ray")).startswith("Ray") is False for row in rows):
+    if unusable:
         raise typer.Exit(4)
 
 
-def _answer(name: str, profile) -> str:
-    """What a cluster says when it is asked: its version, or why it cannot be used."""
+def _answer(profile: Profile) -> tuple[str, bool]:
+    """What a cluster says when it is asked, its version or why it cannot be used; and whether it can."""
     from ...cluster.endpoint import ray_version
     from ...cluster.target import at_profile
     from ..errors import UserError
 
     try:
-        return f"Ray {ray_version(at_profile(profile))}"
+        return f"Ray {ray_version(at_profile(profile))}", True
     except UserError as error:
-        return str(error)
+        return str(error), False
 
 
 def _target(cluster: str | None, address: str | None, allow_insecure: bool) -> Target:

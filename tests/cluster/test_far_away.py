@@ -102,6 +102,15 @@ def test_a_cluster_with_an_older_ray_is_refused(flowsweep, server, toy_sweep_fil
     assert (ended.code, "the cluster's Ray is too old (got '2.9.3')" in ended.err) == (3, True)
 
 
+def test_a_described_cluster_that_cannot_be_used_ends_the_check_with_4(flowsweep, server, tmp_path):
+    file = tmp_path / ".config" / "flowsweep" / "clusters.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f'[clusters.old]\naddress = "{server(_OldRay)}"\n')
+    assert flowsweep("clusters").code == 0
+    asked = flowsweep("clusters", "--check")
+    assert (asked.code, "the cluster's Ray is too old" in asked.out) == (4, True), asked
+
+
 def test_a_redirect_does_not_lead_the_token_elsewhere(server):
     _Elsewhere.asked.clear()
     with (

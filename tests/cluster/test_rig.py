@@ -177,6 +177,25 @@ def test_a_node_that_is_cut_off_for_half_a_minute_loses_nothing(cluster: Cluster
     assert values(cluster.facts("cut")) == undisturbed, "equal to the last bit"
 
 
+def test_a_node_whose_cut_was_never_mended_is_back_once_it_is_started_again(cluster: Cluster):
+    cut = subprocess.Popen(
+        [sys.executable, "-m", "flowsweep.platform.cli", "cluster", "rig", "cut", "node-3", "--for", "600s"],
+        env=cluster.variables,
+    )
+
+    def state() -> str:
+        nodes = json.loads(cluster.rig("status", "--json"))["nodes"]
+        return next(node["state"] for node in nodes if node["name"] == "node-3")
+
+    cluster.until(lambda: state() == "cut off", "the cut")
+    cut.kill()
+    cut.wait()
+    assert state() == "cut off"
+    cluster.rig("kill", "node-3")
+    cluster.rig("start", "node-3")
+    assert state() == "up"
+
+
 def test_a_sweep_whose_head_dies_is_resumed_with_all_that_was_reported(cluster: Cluster, undisturbed):
     token = (cluster.home.root / "rig" / "token").read_text()
     address = json.loads(cluster.rig("status", "--json"))["dashboard"]

@@ -4,7 +4,8 @@
     python benchmarks/fidec_refinement.py flowsweep/pointmaze-umaze-detour-50k-v0 --seeds 100,101,102 \\
         --set pretrain.steps=3000 --set refine.steps=4000 --set refine.kl_radius=0.1
 
-Every seed trains its own flow, pools and refinement; base and refined policy then meet the same episodes.
+Every seed trains its own flow, pools and refinement; base and refined policy then meet the same episodes. With
+``--imitation-only`` the flow alone is trained and scored.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from flowsweep.trainables.base import Lane, Snapshot, StageConfig
+from flowsweep.trainables.base import Lane, Snapshot, Stage, StageConfig
 from flowsweep.trainables.config import parse
 from flowsweep.trainables.data.dataset import FlatDataset
 from flowsweep.trainables.errors import UserError
@@ -39,19 +40,24 @@ def configurations(preset: str, changes: list[str]) -> dict[str, StageConfig]:
 
 
 def one_seed(
-    configs: Mapping[str, StageConfig], dataset: FlatDataset, seed: int, episodes: int
+    configs: Mapping[str, StageConfig],
+    dataset: FlatDataset,
+    seed: int,
+    episodes: int,
+    stages: tuple[Stage, ...],
 ) -> dict[str, Any]:
-    """Success of base and refined policy, and CPU-seconds of the training."""
+    """Success and steps per episode of base and refined policy, and CPU-seconds of the training."""
     upstream: dict[str, Snapshot] = {}
     row: dict[str, Any] = {"seed": seed, "train_cpu_s": 0.0}
-    for stage in SYSTEM.stages:
+    for stage in stages:
         started = time.process_time()
         learner = stage.start([Lane(configs[stage.name], seed, dict(upstream))], dataset, "cpu")
         metrics = learner.advance(configs[stage.name].steps)
         row["train_cpu_s"] += time.process_time() - started
         upstream[stage.name] = learner.outputs()[0]
         if stage.name != "pools":
-            row[stage.name] = learner.evaluate([EVALUATION_SEED + seed], episodes)[0].metrics["success_rate"]
+            scored = learner.evaluate([EVALUATION_SEED + seed], episodes)[0].metrics
+            row[stage.name], row[f"{stage.name}_length"] = scored["success_rate"], scored["episode_length"]
         if stage.name == "refine":
             row["kl_nats"] = metrics["kl_nats"][0]
     return row
@@ -79,6 +85,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.FIELD=VALUE")
+    parser.add_argument("--imitation-only", action="store_true", help="train and score the flow alone")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -88,19 +95,34 @@ def main() -> None:
     except UserError as error:
         parser.error(str(error))
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    rows = [one_seed(configs, dataset, seed, arguments.episodes) for seed in seeds]  # type: ignore[arg-type]
+    stages = SYSTEM.stages[:1] if arguments.imitation_only else SYSTEM.stages
+    rows = [one_seed(configs, dataset, seed, arguments.episodes, stages) for seed in seeds]  # type: ignore[arg-type]
+    total = None if arguments.imitation_only else summary(rows)
     if arguments.json:
-        print(json.dumps({"rows": rows, "summary": summary(rows)}, indent=2))
+        print(json.dumps({"rows": rows, "summary": total}, indent=2))
         return
-    print(f"{'seed':>6}{'pretrain':>10}{'refine':>8}{'kl nats':>9}{'train CPU s':>13}")
+    show(rows, total)
+
+
+def show(rows: list[dict[str, Any]], total: dict[str, float] | None) -> None:
+    """One line per seed, and what refinement gained where there was one."""
+    scored = [name for name in ("pretrain", "refine") if name in rows[0]]
+    print(
+        f"{'seed':>6}"
+        + "".join(f"{name:>10}{'steps':>7}" for name in scored)
+        + f"{'kl nats':>9}{'train CPU s':>13}"
+    )
     for row in rows:
         print(
-            f"{row['seed']:>6}{row['pretrain']:>10.3f}{row['refine']:>8.3f}"
-            f"{row['kl_nats']:>9.2f}{row['train_cpu_s']:>13.0f}"
+            f"{row['seed']:>6}"
+            + "".join(f"{row[name]:>10.3f}{row[f'{name}_length']:>7.0f}" for name in scored)
+            + f"{row.get('kl_nats', float('nan')):>9.2f}{row['train_cpu_s']:>13.0f}"
         )
-    total = summary(rows)
-    print(f"{'mean':>6}{total['pretrain']:>10.3f}{total['refine']:>8.3f}")
-    print(f"gain {total['gain']:+.3f} +- {total['half_width']:.3f} (95 %, paired t over {len(rows)} seeds)")
+    if total:
+        print(f"mean {total['pretrain']:.3f} before, {total['refine']:.3f} after")
+        print(
+            f"gain {total['gain']:+.3f} +- {total['half_width']:.3f} (95 %, paired t over {len(rows)} seeds)"
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """One flow pretrained by one worker and by several beside each other: updates per second, CPU-ms per update.
 
     python benchmarks/spread.py [--json] [--workers 2] [--updates 200] [--rounds 5] [--hidden 256,256 --batch-size 256]
+    python benchmarks/spread.py --start
 
 Workers are processes of one torch thread that average gradients over gloo, as Ray Train sets them up, without Ray
 around them. Rounds are interleaved, the best of each is kept. "possible" is what one worker spends per update over what
 the busiest of several spends: the speed-up when each has a core of its own and waits for none. Updates per second say
 as much only on a machine with that many free cores. "difference" is the largest between the weights of both.
+
+The second form measures what is not in these: the processor time of all processes of an embedded Ray that it takes to start a
+`TorchTrainer` of so many workers, which then do nothing, and to end it.
 """
 
 from __future__ import annotations
@@ -13,10 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import torch
 import torch.distributed as distributed
 from fidec_update import synthetic
@@ -86,6 +92,39 @@ def measure(
     }
 
 
+def starting(count: int) -> None:
+    """What a TorchTrainer of workers that do nothing takes."""
+    import ray
+    from flowsweep.trainables.spread_crews import TRAIN_SETTINGS
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    os.environ.update(TRAIN_SETTINGS)
+    ray.init(
+        num_cpus=count + 1, include_dashboard=False, object_store_memory=80_000_000, logging_level="ERROR"
+    )
+    ray.get(ray.remote(lambda: None).remote())
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = TorchTrainer(
+            lambda: None,
+            torch_config=TorchConfig(backend="gloo"),
+            scaling_config=ScalingConfig(num_workers=count),
+            run_config=RunConfig(storage_path=folder),
+        )
+        before, began = family_cpu_s(), time.monotonic()
+        trainer.fit()
+        print(
+            f"TorchTrainer of {count} workers: {family_cpu_s() - before:.1f} CPU-s, {time.monotonic() - began:.0f} s elapsed"
+        )
+    ray.shutdown()
+
+
+def family_cpu_s() -> float:
+    """Processor seconds of this process, what it has started, and what they have waited for."""
+    own = psutil.Process()
+    return sum(sum(one.cpu_times()[:4]) for one in [own, *own.children(recursive=True)])
+
+
 def main() -> None:
     """Measure and print one line per size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -95,7 +134,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--hidden", action="append", help="widths such as 256,256; may be repeated")
     parser.add_argument("--batch-size", action="append", type=int, help="may be repeated")
+    parser.add_argument("--start", action="store_true", help="measure the start of a TorchTrainer instead")
     options = parser.parse_args()
+    if options.start:
+        starting(options.workers)
+        return
     dataset, found = synthetic(), {}
     for text in options.hidden or ["256,256", "512,512,512,512"]:
         for size in options.batch_size or [256, 2048]:

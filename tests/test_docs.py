@@ -1,4 +1,4 @@
-"""What README and docs/ say exists: every linked file, every command and option."""
+"""What README and docs/ say exists: every linked file, every command and option, every benchmark and test named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer.main
 from flowsweep.platform.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if page.exists()]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 _LINK = re.compile(
@@ -45,6 +45,21 @@ def _words(line: str) -> list[str]:
         words = line.split()
     ends = [index for index, word in enumerate(words) if word in {"|", ">", "&&", ";", "&"}]
     return words[: ends[0]] if ends else words
+
+
+def benchmarks(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Script and options of every benchmark named in code."""
+    for block, inline in _CODE.findall(text):
+        for line in (block or inline).replace("\\\n", " ").splitlines():
+            if match := re.search(r"python (benchmarks/\w+\.py)(.*)", line):
+                yield match[1], re.findall(r" (--[\w-]+)", match[2])
+
+
+def source(script: Path) -> str:
+    """Text of a benchmark and of those beside it that it imports from."""
+    own = script.read_text()
+    beside = [script.parent / f"{name}.py" for name in re.findall(r"^from (\w+) import", own, re.M)]
+    return own + "".join(file.read_text() for file in beside if file.exists())
 
 
 def mistake(words: list[str]) -> str | None:
@@ -107,11 +122,38 @@ def test_every_make_target_named_exists(page):
     assert named <= targets
 
 
+@EACH_PAGE
+def test_every_benchmark_named_takes_its_options(page):
+    mistakes = [
+        f"{script} has no option {option}"
+        for script, options in benchmarks(page.read_text())
+        for option in options
+        if f'"{option}"' not in source(ROOT / script)
+    ]
+    assert not mistakes
+
+
+def test_every_benchmark_is_on_the_list_of_benchmarks():
+    listed = (ROOT / "benchmarks" / "README.md").read_text()
+    scripts = [file for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text()]
+    assert not [file.name for file in scripts if f"benchmarks/{file.name}" not in listed]
+
+
+@EACH_PAGE
+def test_every_test_named_by_its_beginning_exists(page):
+    named = re.findall(r"`([a-z_]+)…`", page.read_text())
+    written = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py")) if named else ""
+    assert not [name for name in named if f"def test_{name}" not in written]
+
+
 def test_the_reader_of_pages_finds_what_is_wrong():
     text = "[a](x.md) [b](https://h/y) `flowsweep runn a.yaml`\n```\n$ flowsweep submit a.yaml --adress x | cat\n```\n"
     assert links(text) == ["x.md"]
     assert [mistake(words) for words in commands(text)] == [
         "flowsweep has no command runn",
         "flowsweep submit has no option --adress",
+    ]
+    assert list(benchmarks("`TMPDIR=/x python benchmarks/a.py --rounds 2 B --json`")) == [
+        ("benchmarks/a.py", ["--rounds", "--json"])
     ]
     assert mistake(["submit", "SWEEP.yaml", "--address", "http://HOST:8265"]) is None

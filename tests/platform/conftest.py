@@ -29,6 +29,25 @@ def toy_system():
     patch.undo()
 
 
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path: Path):
+    """Run the command line in this process, on ``home`` in the test's folder; exit code, standard output, standard error."""
+    from flowsweep.platform import cli
+
+    monkeypatch.setenv("FLOWSWEEP_HOME", str(tmp_path / "home"))
+    for name in ("FLOWSWEEP_STAGES", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["flowsweep", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def s3_server():
     """The endpoint of a real S3-compatible server with a bucket named `flowsweep`."""

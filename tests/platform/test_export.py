@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pyarrow.parquet as parquet
 import pytest
 import yaml
-from flowsweep.platform import cli
 from flowsweep.platform.export import export
 from flowsweep.platform.paths import Home
 from flowsweep.platform.record.journal import Journal, read
 from flowsweep.platform.store.stages import StageStore
 from flowsweep.trainables.errors import UserError
 from flowsweep.trainables.exported import load_learner, load_policy
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path: Path):
-    """Run the command line on this test's home; exit code, standard output, standard error."""
-    monkeypatch.setenv("FLOWSWEEP_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("FLOWSWEEP_STAGES", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["flowsweep", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return call
 
 
 @pytest.fixture

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from flowsweep.platform import cli
 from flowsweep.platform.doctor import checkup as doctor
-from flowsweep.platform.doctor import packages as doctor_packages
 from flowsweep.platform.doctor.checkup import (
     Check,
     check_folder,
@@ -23,33 +20,14 @@ from flowsweep.platform.doctor.checkup import (
     strange_keys,
 )
 from flowsweep.platform.doctor.findings import Finding
-from flowsweep.platform.doctor.packages import judge_requirement, requirements, vulnerabilities
-from flowsweep.platform.doctor.ray_probe import answer_of
 from flowsweep.platform.errors import UserError
 from flowsweep.platform.paths import Home
 from flowsweep.platform.record.journal import Journal
-from packaging.requirements import Requirement
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, home: Home):
-    """Run the command line on this test's home; exit code, standard output, standard error."""
-    monkeypatch.setenv("FLOWSWEEP_HOME", str(home.root))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["flowsweep", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return call
 
 
 def levels(findings) -> list[str]:
@@ -111,75 +89,6 @@ def test_ray_starts_here_whatever_cluster_the_surroundings_name(monkeypatch):
         Path(short, "ray", "ray_current_cluster").write_text("127.0.0.1:9")
         (finding,) = doctor.check_ray()
     assert finding.level == "ok", finding
-
-
-@pytest.mark.parametrize(
-    ("code", "failure"),
-    [
-        ("import time; time.sleep(60)", "no answer within 1 s"),
-        ("import sys; sys.exit('the daemon could not start')", "the daemon could not start"),
-        ("import os; os.abort()", "exit status -6"),
-        (
-            "import sys; print('InvalidAuthToken: no', file=sys.stderr); print('{\"failure\": \"no\"}')",
-            "asks for a token",
-        ),
-        ("print('chatter'); print('{\"failure\": \"said\"}'); print('more')", "said"),
-    ],
-)
-def test_a_ray_that_hangs_dies_or_fails_is_told_and_ends_nobody_else(code, failure):
-    assert failure in answer_of([sys.executable, "-c", code], timeout_s=1 if "sleep" in code else 30).failure
-
-
-def test_what_a_hanging_probe_has_started_ends_with_it(tmp_path):
-    told = tmp_path / "child"
-    code = (
-        "import pathlib, subprocess, sys, time; child = subprocess.Popen(['sleep', '60'], start_new_session=True); "
-        f"pathlib.Path({str(told)!r}).write_text(str(child.pid)); time.sleep(60)"
-    )
-    assert answer_of([sys.executable, "-c", code], timeout_s=2).failure
-    child = Path(f"/proc/{told.read_text()}/stat")
-    assert not child.exists() or child.read_text().split()[2] == "Z"
-
-
-def test_every_requirement_is_looked_at_with_those_of_its_extras():
-    names = {requirement.name for requirement in requirements()}
-    assert {"ray", "torch", "mlflow", "optuna"} <= names
-    assert {"tensorboardX", "h5py"} <= names  # ray[tune], minari[hdf5]
-    assert not names & {"pytest", "pyright"}  # flowsweep[dev]
-
-
-def test_a_missing_or_too_old_package_is_a_problem_with_the_command_that_mends_it():
-    missing = judge_requirement(Requirement("no-such-package>=2"))
-    assert missing == Finding(
-        "packages", "problem", "no-such-package>=2 is missing", "`pip install 'no-such-package>=2'`"
-    )
-    old = judge_requirement(Requirement("numpy>=99"))
-    assert old is not None
-    assert "numpy" in old.what
-    assert ">=99 is asked for" in old.what
-    assert judge_requirement(Requirement("numpy>=1")) is None
-
-
-def test_an_old_python_is_a_problem():
-    assert levels(doctor_packages.check_python("3.10.4")) == ["problem"]
-    assert levels(doctor_packages.check_python("3.13.0")) == ["ok"]
-
-
-def test_versions_with_published_vulnerabilities_are_problems():
-    def named(package, found):
-        return [finding.what.split(" has ")[-1].split(":")[0] for finding in vulnerabilities(package, found)]
-
-    assert named("ray", "2.54.0") == []
-    assert named("ray", "2.53.0") == ["CVE-2026-27482"]
-    assert len(named("ray", "2.51.1")) == 2  # nor can it ask for a token
-    assert named("mlflow", "3.9.0") == ["CVE-2026-2614", "CVE-2026-4137", "CVE-2026-8147"]
-    assert named("mlflow", "3.13.0") == []
-    assert levels(vulnerabilities("mlflow", "3.10.0")) == ["problem", "problem"]
-
-
-def test_what_this_project_asks_for_is_here_and_nothing_known_is_open():
-    assert levels(doctor_packages.check_packages()) == ["ok"]
-    assert levels(doctor_packages.check_advisories()) == ["ok"]
 
 
 def test_a_home_that_is_not_there_is_not_made(home):

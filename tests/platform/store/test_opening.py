@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from flowsweep.platform import cli
 from flowsweep.platform.errors import Unreachable, UserError
 from flowsweep.platform.paths import Home
 from flowsweep.platform.store.base import StageClaim
@@ -37,18 +36,6 @@ def home(tmp_path: Path, monkeypatch) -> Home:
 @pytest.fixture
 def place(s3_endpoint) -> str:
     return f"s3://flowsweep/{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-def run(home, monkeypatch, capsys):
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["flowsweep", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return call
 
 
 @pytest.fixture

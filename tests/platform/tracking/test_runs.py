@@ -1,4 +1,4 @@
-"""Which value and which savings of a trial go to the tracker."""
+"""What of the facts goes to the tracker, and in which words."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def metrics(*facts: tuple[str, dict]) -> list[tuple[str, float]]:
     return [(key, value) for key, value, _, _ in update.metrics]
 
 
+def progress(step: int) -> dict:
+    return {"stage": "refine", "step": step, "seeds": SEEDS, "metrics": {"critic_loss": [0.5, 1.5]}}
+
+
 def ended(status: str, value: float) -> tuple[str, dict]:
     return "trial_ended", {"status": status, "reason": "", "value": value}
 
@@ -36,3 +40,55 @@ def test_what_reuse_saved_is_kept_for_each_seed():
         for seed in SEEDS
     ]
     assert metrics(*reused) == [("base/saved_cpu_s.seed_0", 1.0), ("base/saved_cpu_s.seed_1", 2.0)]
+
+
+def test_steps_repeated_after_a_resume_are_sent_once():
+    steps: dict = {}
+    facts = [
+        Fact(n, 0.0, "progress", "t0", progress(step)) for n, step in enumerate((10, 20, 30, 20, 30, 40))
+    ]
+    first = translate(facts[:3], steps, {}, [])[trial_run("t0")].metrics
+    second = translate(facts[3:], steps, {}, [])[trial_run("t0")].metrics
+    sent = [step for key, _, _, step in first + second if key == "refine/critic_loss"]
+    assert sent == [10, 20, 30, 40]
+
+
+def test_a_stage_trained_seed_by_seed_has_one_curve_per_seed():
+    facts = [Fact(0, 0.0, "trial_proposed", "t0", {"seeds": [0, 1]})]
+    for seed in (0, 1):
+        said = {"stage": "pretrain", "step": 5, "seeds": [seed], "metrics": {"loss": [float(seed)]}}
+        facts.append(Fact(1 + seed, 0.0, "progress", "t0", said))
+    points = translate(facts, {}, {}, [])[trial_run("t0")].metrics
+    assert [(key, value) for key, value, _, _ in points] == [
+        ("pretrain/loss.seed_0", 0.0),
+        ("pretrain/loss.seed_1", 1.0),
+    ]
+
+
+def test_a_fact_that_makes_no_sense_does_not_hold_up_the_others():
+    unfit: list[str] = []
+    facts = [Fact(3, 0.0, "progress", "t0", {"stage": "refine"}), Fact(4, 0.0, "progress", "t0", progress(1))]
+    assert len(translate(facts, {}, {}, unfit)[trial_run("t0")].metrics) == 3
+    assert unfit == ["fact 3 (progress): KeyError 'step'"]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("finished", "FINISHED"),
+        ("pruned", "KILLED"),
+        ("preempted", "KILLED"),
+        ("cancelled", "KILLED"),
+        ("diverged", "FAILED"),
+        ("out_of_memory", "FAILED"),
+        ("failed", "FAILED"),
+    ],
+)
+def test_every_way_to_end_keeps_its_own_word_beside_mlflows(status, expected):
+    fact = Fact(0, 1.0, "trial_ended", "t0", {"status": status, "reason": "because", "value": None})
+    update = translate([fact], {}, {}, [])[trial_run("t0")]
+    assert (update.status, update.end_ms) == (expected, 1000)
+    # Records from before failures had classes are read by their status.
+    failures = {"diverged": "diverged", "out_of_memory": "out_of_memory", "failed": "code_error"}
+    failure = {"flowsweep.failure": failures[status]} if status in failures else {}
+    assert update.tags == {"flowsweep.status": status, "flowsweep.reason": "because", **failure}

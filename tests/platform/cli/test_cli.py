@@ -11,11 +11,6 @@ from flowsweep.platform.sweep.yaml_file import dump_yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
-TOY_SWEEP = {
-    "name": "toy", "system": "toy", "dataset": "toy/points", "objective": {"metric": "tune/return"},
-    "search": {"trials": 4},
-}  # fmt: skip
-
 
 def commands(command=None, path=()) -> list[tuple[str, ...]]:
     command = command or get_command(cli.app)
@@ -26,25 +21,10 @@ def commands(command=None, path=()) -> list[tuple[str, ...]]:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path: Path):
-    """Run the command line in this process; exit code, standard output, standard error."""
-    monkeypatch.setenv("FLOWSWEEP_HOME", str(tmp_path / "home"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["flowsweep", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return call
-
-
-@pytest.fixture
-def sweep(toy_system, tmp_path: Path):
+def sweep(toy_system, toy_sweep_values, tmp_path: Path):
     def write(**changes) -> str:
         path = tmp_path / "sweep.yaml"
-        path.write_text(dump_yaml({**TOY_SWEEP, **changes}))
+        path.write_text(dump_yaml({**toy_sweep_values, **changes}))
         return str(path)
 
     return write

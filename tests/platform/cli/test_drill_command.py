@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
-from flowsweep.platform import cli
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path: Path):
-    monkeypatch.setenv("FLOWSWEEP_HOME", str(tmp_path / "home"))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["flowsweep", "drill", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return call
 
 
 def test_what_there_is_can_be_listed_and_chosen(run):
-    code, out, _ = run("--list", "--json")
+    code, out, _ = run("drill", "--list", "--json")
     names = [fault["name"] for fault in json.loads(out)]
     assert code == 0
     assert len(names) == len(set(names)) > 10
-    code, out, _ = run("--list", "--only", "disk-full", "--json")
+    code, out, _ = run("drill", "--list", "--only", "disk-full", "--json")
     assert [fault["name"] for fault in json.loads(out)] == [names[0], "disk-full"]
 
 
@@ -40,6 +24,6 @@ def test_what_there_is_can_be_listed_and_chosen(run):
     ],
 )
 def test_a_mistake_is_told_before_anything_starts(run, tmp_path, arguments, said):
-    code, _, err = run(*arguments)
+    code, _, err = run("drill", *arguments)
     assert (code, said in err) == (2, True), err
     assert not (tmp_path / "home").exists()

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from flowsweep.platform import cli
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 
 
 @pytest.fixture
-def plan(umaze_dataset, monkeypatch, capsys, tmp_path: Path):
+def plan(umaze_dataset, run, tmp_path: Path):
     """Plan a FiDec sweep with some settings of its stages; exit code, output, errors."""
 
     def plan(stages: dict, *options: str, **changes) -> tuple[int, str, str]:
@@ -21,11 +20,7 @@ def plan(umaze_dataset, monkeypatch, capsys, tmp_path: Path):
             "objective": {"metric": "refine/success_rate"}, "search": {"trials": 4},
         }  # fmt: skip
         path.write_text(dump_yaml({**sweep, **changes}))
-        monkeypatch.setattr("sys.argv", ["flowsweep", "plan", str(path), *options])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
+        return run("plan", str(path), *options)
 
     return plan
 

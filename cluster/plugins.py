@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import invalidate_caches
@@ -97,7 +97,7 @@ def _built(source: Path, scratch: Path) -> Path:
         )  # built before; deeper, they are packages
         return LEFT_OUT(folder, names) | earlier.intersection(names)
 
-    shutil.copytree(source, copy, ignore=ignored)
+    _copy(source, copy, ignored)
     said: list[str] = []
     try:
         builder = ProjectBuilder(copy, runner=_quietly(said))
@@ -140,7 +140,7 @@ def _unpack(wheel: Path, folder: Path) -> None:
 
 def _copy_package(source: Path, folder: Path) -> None:
     """The package, and the metadata of the distribution here that it is part of, if there is one."""
-    shutil.copytree(source, folder / source.name, ignore=LEFT_OUT)
+    _copy(source, folder / source.name, LEFT_OUT)
     owner = _owner(source)
     if owner is None:
         return
@@ -149,6 +149,18 @@ def _copy_package(source: Path, folder: Path) -> None:
     for name in ("METADATA", "entry_points.txt"):
         text = owner.read_text(name) or (owner.read_text("PKG-INFO") if name == "METADATA" else "")
         (target / name).write_text(text or "", encoding="utf-8")
+
+
+def _copy(source: Path, target: Path, ignore: Callable[[str, list[str]], set[str]]) -> None:
+    """A folder without links that lead nowhere, which nothing in a package can need."""
+    try:
+        shutil.copytree(source, target, ignore=ignore, ignore_dangling_symlinks=True)
+    except OSError as error:
+        first = error.args[0][0] if isinstance(error, shutil.Error) else (error.filename, "", error.strerror)
+        raise UserError(
+            f"cannot be copied: {first[0]}: {first[2]}", key="--package", value=str(source),
+            fix="Give a folder that holds only the package, or a wheel.",
+        ) from None  # fmt: skip
 
 
 def _owner(source: Path) -> Distribution | None:

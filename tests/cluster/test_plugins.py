@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,16 @@ def test_a_project_is_built_without_leaving_anything_in_its_folder(project, tmp_
         assert registered() == {"walker": "a walker"}
     sys.modules.pop("walker")
     assert not entry_points(group="flowsweep.systems", name="walker")
+
+
+def test_links_that_lead_nowhere_stay_behind_and_what_cannot_be_copied_is_named(project, tmp_path):
+    package = project / "src" / "walker"
+    (package / "data").symlink_to("/nowhere/at/all")
+    found = lay_out(str(package), tmp_path / "out")
+    assert not (found.parts[0] / "data").exists()
+    os.mkfifo(package / "pipe")
+    with pytest.raises(UserError, match=r"--package: cannot be copied: .*pipe.*named pipe"):
+        lay_out(str(package), tmp_path / "again")
 
 
 def test_a_wheel_goes_as_it_is_and_cannot_leave_the_folder(project, tmp_path):

@@ -13,7 +13,7 @@ from ray.tune import Trainable
 
 from .artifacts import ArtifactStore
 from .events import Evaluated, Event, Progress, Pulse, Waiting
-from .failures import Failure, classified, log_of
+from .failures import classified, log_of
 from .leaving import LEAVE, Leaving
 from .request import TrialRequest
 from .spool import Spool
@@ -34,7 +34,7 @@ class StageWalk(Trainable):
 
     The result of a step is ``{"events": [...], "complete": bool, "left": bool, "failure": {...} | None}``: what
     happened, whether the walk has ended, whether it was broken off because the sweep was asked to stop, and why it
-    could not go on (:class:`Failure`). A result never says ``done``: the scheduler ends the trial, so that every
+    could not go on (:class:`.failures.Failure`). A result never says ``done``: the scheduler ends the trial, so that every
     result passes it first. Nothing is left to Tune's own checkpoints; an actor that is restarted anywhere continues from
     the trial's folder. Told to leave (SIGTERM), it stores the state first.
 
@@ -82,10 +82,13 @@ class StageWalk(Trainable):
             complete = self._gather(events)
         except Interrupted:
             left = True
+            self._let_go()  # what it claims to compute is free for others, whatever becomes of this process
         except Exception as error:
             failure = classified(error)
             events += log_of(error, self._folder)
-            self._let_go(failure)
+            self._let_go()
+            if failure.failure_class == "out_of_memory":
+                _free_memory()
         return {
             "events": [*unheard, *(event.to_json() for event in events)],
             "complete": complete,
@@ -123,20 +126,22 @@ class StageWalk(Trainable):
         if not isinstance(event, Pulse | Waiting):
             self._spool.say(event.to_json())
 
-    def _let_go(self, failure: Failure) -> None:
+    def _let_go(self) -> None:
         """Give back what the walk held, so that this process can take up another trial, or this one in less memory."""
         self._walk, self._events = None, iter(())
-        if failure.failure_class == "out_of_memory":
-            gc.collect()
-            torch = sys.modules.get("torch")
-            if torch is not None and torch.cuda.is_initialized():
-                torch.cuda.empty_cache()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: the walk stores its own state in the trial's folder."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing: the walk finds its own state in the trial's folder."""
+
+
+def _free_memory() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 class Interrupted(Exception):

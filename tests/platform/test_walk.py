@@ -8,7 +8,9 @@ from flowsweep.platform.store.stages import StageStore
 from flowsweep.platform.sweep.resolve import resolve
 from flowsweep.trainables.artifacts import Finished, read_snapshot
 from flowsweep.trainables.errors import Diverged
+from flowsweep.trainables.leaving import LEAVE
 from flowsweep.trainables.request import TrialRequest
+from flowsweep.trainables.tune import StageWalk
 from flowsweep.trainables.walk import Walk
 
 
@@ -156,3 +158,19 @@ def test_many_trials_at_once_report_less_often_so_that_the_driver_keeps_up():
 
     assert report_every_s(1) == report_every_s(200) == 1.0
     assert report_every_s(1000) == 5.0
+
+
+def test_a_trial_that_is_asked_to_leave_lets_go_of_what_it_was_to_compute_for_all(walk, tmp_path: Path):
+    asked = walk().request
+    worker, store = StageWalk.__new__(StageWalk), StageStore(tmp_path / "stages")
+    configs = {**asked.configs, "base": {**asked.configs["base"], "pause_s": 0.02}}
+    request = asked.model_copy(update={"configs": configs}).model_dump(mode="json")
+    worker.setup({"request": request}, store, tmp_path)
+    assert not worker.step()["left"]
+    (claim,) = (store.root / "claims").glob("*.json")
+    assert store.held_by(claim.stem).startswith("t0 on ")
+    (tmp_path / "trials" / "t0" / LEAVE).touch()
+    said = worker.step()
+    assert said["left"]
+    assert [event["kind"] for event in said["events"]][-1] == "checkpoint"
+    assert not store.held_by(claim.stem), "though the process lives on"

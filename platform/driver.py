@@ -79,12 +79,11 @@ def run_sweep(
     paths = home.sweep(plan.spec.name)
     check_going(plan, paths, going)
     with (
-        connection(address) as capacity,
+        connection(address),
         _open(paths) as journal,
         Stopping(paths, watch).on_signals() as stopping,
         places(plan, home, address, partial(_tell_places, journal, watch), stopping.is_set) as room,
     ):
-        starts = max(1, int(capacity["CPU"]))
         before, despite = take_up(plan, paths, journal, going, watch)
         _write_spec(paths, plan)
         started = any(fact.kind == "sweep_started" for fact in before)
@@ -101,8 +100,10 @@ def run_sweep(
                 requests = phase(plan, desk, search, list(read(paths.journal)))
                 spent = desk.exhausted if phase is search_requests else lambda: False
                 draw = partial(next, requests, None)
-                queue = TrialQueue(draw, desk, room.now, starts, stopping.is_set, spent)
-                _place(plan, paths, queue, Marshal(desk, queue, room), open_store(home, plan.spec.storage.stages))
+                queue = TrialQueue(draw, desk, room.now, room.cores, stopping.is_set, spent)
+                _place(
+                    plan, paths, queue, Marshal(desk, queue, room), open_store(home, plan.spec.storage.stages)
+                )
                 stopping.withdraw()
                 if stopping.is_set():
                     break
@@ -157,9 +158,7 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, marshal: Marshal, s
     trainable = tune.with_parameters(StageWalk, store=store, folder=paths.root, at_once=queue.at_once)
     tuner = tune.Tuner(
         tune.with_resources(trainable, bundle_of(plan.spec.resources)),
-        tune_config=tune.TuneConfig(
-            search_alg=queue, scheduler=marshal, num_samples=-1, reuse_actors=True
-        ),
+        tune_config=tune.TuneConfig(search_alg=queue, scheduler=marshal, num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name=f"placement-{os.getpid()}",
             storage_path=str(paths.ray),
@@ -194,8 +193,8 @@ def _write_spec(paths: SweepPaths, plan: Plan) -> None:
 
 
 @contextlib.contextmanager
-def connection(address: str | None) -> Iterator[dict[str, float]]:
-    """A connection to Ray, and what the cluster has.
+def connection(address: str | None) -> Iterator[None]:
+    """A connection to Ray.
 
     Raises:
         Unreachable: see :func:`.running.ray_start.start_ray`.
@@ -208,6 +207,6 @@ def connection(address: str | None) -> Iterator[dict[str, float]]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     start_ray(address)
     try:
-        yield {kind: float(ray.cluster_resources().get(kind, 0)) for kind in ("CPU", "GPU")}
+        yield
     finally:
         ray.shutdown()

@@ -86,6 +86,11 @@ class Places:
             self._tell(count)
         return count.trials
 
+    def cores(self) -> int:
+        """How many cores the cluster has, one at least; it may have grown since the sweep was started."""
+        found = self._seen[0] if self._seen else ()
+        return max(1, int(_total(found).get("CPU", 0)))
+
     def need(self, trials: int | None) -> None:
         """So many are left to run; None while more may come."""
         self._wanted = trials

@@ -80,8 +80,8 @@ class TrialQueue(_Unpickled, Searcher):
         draw: gives the next request as plain JSON, an empty one when it is not ready, None when there is no more.
         desk: told of lost workers; decides what becomes of their trials.
         concurrent: trials at once, as it is now.
-        starts: workers that start at once. Each keeps a core busy for seconds, so that more than there are cores would all be
-            late.
+        starts: workers that may start at once, as it is now. Each keeps a core busy for seconds, so that more than there are
+            cores would all be late.
         stopping: whether to hand out nothing more.
         spent: whether the budget lets nothing new start.
     """
@@ -91,7 +91,7 @@ class TrialQueue(_Unpickled, Searcher):
         draw: Callable[[], Mapping[str, Any] | None],
         desk: Desk,
         concurrent: Callable[[], int],
-        starts: int,
+        starts: Callable[[], int],
         stopping: Callable[[], bool],
         spent: Callable[[], bool] = lambda: False,
     ):
@@ -128,9 +128,13 @@ class TrialQueue(_Unpickled, Searcher):
         if self._stopping():
             return Searcher.FINISHED
         if self.full:
+            self.release_idle()
+            if self._tune and not self._running:
+                # Tune does nothing but ask for a trial then, for ten minutes: what its workers say is heard here.
+                self._tune._actor_manager.next(timeout=0.1)
             return None
         takes_free = self._unplaced < self._free_workers
-        if not takes_free and len(self._starting) >= self._starts:
+        if not takes_free and len(self._starting) >= self._starts():
             return None
         request = self._again.popleft() if self._again else None if self._spent() else self._draw()
         self._drawn_out |= request is None
@@ -150,6 +154,11 @@ class TrialQueue(_Unpickled, Searcher):
     def note_placing(self, tune_controller: Any) -> None:
         """Tune places all that was drawn, in that order: first on workers it keeps, then on new ones."""
         self._tune, self._unplaced = tune_controller, 0
+
+    def release_idle(self) -> None:
+        """End workers that Tune keeps for trials to come, where no more may run: others want what they occupy."""
+        if self.full and self._free_workers and not self._tune._pending_trials:
+            self._tune._cleanup_cached_actors(force_all=True)
 
     def note_start(self, trial_id: str) -> None:
         """The worker of this trial has said something."""
@@ -208,9 +217,9 @@ class Marshal(_Unpickled, FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """None before the others: Tune itself places those that were drawn, in their order (``_maybe_add_actors``)."""
-        self._release_idle(tune_controller)
-        self._keep_free(tune_controller)
         self._queue.note_placing(tune_controller)
+        self._queue.release_idle()
+        self._keep_free(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         self._queue.note_start(trial.trial_id)
@@ -246,12 +255,6 @@ class Marshal(_Unpickled, FIFOScheduler):
     def _over(self, name: str) -> None:
         self._placed.pop(name, None)
         self._places.stay(name)
-
-    def _release_idle(self, tune_controller: Any) -> None:
-        """End workers that Tune keeps for trials to come, where no more trials may run: others want what they occupy."""
-        waiting = tune_controller._pending_trials
-        if not waiting and self._queue.full and tune_controller._actor_cache.num_cached_objects:
-            tune_controller._cleanup_cached_actors(force_all=True)
 
     def _keep_free(self, tune_controller: Any) -> None:
         """Keep free workers for the next trial, where one is about to come.

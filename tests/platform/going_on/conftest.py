@@ -85,9 +85,7 @@ class Sweep:
 @pytest.fixture
 def sweep(toy_sweep, tmp_path: Path, monkeypatch):
     """Build a sweep with changes to the toy's; nothing but the placing and the tracker is other than in a real one."""
-    monkeypatch.setattr(
-        driver, "connection", lambda address: contextlib.nullcontext({"CPU": 1.0, "GPU": 0.0})
-    )
+    monkeypatch.setattr(driver, "connection", lambda address: contextlib.nullcontext())
     monkeypatch.setattr(driver, "places", partial(driver.places, look=lambda: [Node({"CPU": 1.0})]))
     monkeypatch.setattr(driver, "_place", place)
     monkeypatch.setattr(driver, "_tracker", lambda *_: NoTracker())

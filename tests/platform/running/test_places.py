@@ -42,8 +42,9 @@ def look(one: Places) -> int:
 def test_nodes_that_join_are_used_and_those_that_go_are_not_counted_on(places, found):
     sweep = places()
     assert sweep.now() == 3
+    assert sweep.cores() == 3
     found.append(Node({"CPU": 2.0}))
-    assert look(sweep) == 5
+    assert look(sweep) == sweep.cores() == 5, "as many workers may start at once as there are cores now"
     del found[:3]
     assert look(sweep) == 2
     assert [count.trials for count in sweep.told] == [3, 5, 2], "each change is told once"

@@ -28,15 +28,21 @@ class Tune:
         self._trial_to_actor = dict.fromkeys(starting)
         self._resources_to_pending_trials = {"bundle": {*waiting, *starting}}
         self.ended: list[bool] = []
+        self.listened = 0
+        self._actor_manager = self
 
     def _cleanup_cached_actors(self, force_all: bool) -> None:
         self.ended.append(force_all)
+
+    def next(self, timeout: float) -> None:
+        """Of its workers' manager: take what a worker says."""
+        self.listened += 1
 
 
 def queue(concurrent: int, starts: int, trials: int = 100) -> TrialQueue:
     names = (f"t{number:04}" for number in range(trials))
     return TrialQueue(
-        lambda: next(({"trial": n} for n in names), None), NOBODY, lambda: concurrent, starts, bool
+        lambda: next(({"trial": n} for n in names), None), NOBODY, lambda: concurrent, lambda: starts, bool
     )
 
 
@@ -128,3 +134,17 @@ def test_a_free_worker_is_ended_only_where_no_more_trials_may_run_and_none_waits
     assert not drawn_for.ended, "the trial just drawn takes it"
     marshal.choose_trial_to_run(tune)
     assert tune.ended == [True]
+
+
+def test_a_free_worker_is_ended_too_where_nothing_runs_and_nothing_may():
+    places = [1]
+    source = TrialQueue(lambda: {"trial": "t0000"}, NOBODY, lambda: places[0], lambda: 1, bool)
+    marshal, tune = Marshal(NOBODY, source, EVERYWHERE), Tune(free=1)
+    source.suggest("a")
+    marshal.choose_trial_to_run(Tune())
+    source.on_trial_complete("a")
+    marshal.choose_trial_to_run(tune)
+    assert (tune.ended, tune.listened) == ([], 0)
+    places[0] = 0
+    assert source.suggest("b") is None, "from here on Tune only asks again"
+    assert (tune.ended, tune.listened) == ([True], 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from flowsweep.platform import cli
 from flowsweep.platform.paths import Home
 from flowsweep.platform.record.journal import Journal, read
 from flowsweep.platform.store.stage_use import StoredStage, saved_by_removed, stored_stages, sweep_uses
@@ -84,15 +83,15 @@ def test_what_removed_outputs_saved_is_not_forgotten(walked):
     assert saved_by_removed([], sweep_uses(home)) == pytest.approx(stage.saved_cpu_s)
 
 
-def test_the_command_shows_and_prints_what_is_stored(walked, monkeypatch, capsys):
+def test_the_command_shows_and_prints_what_is_stored(walked, run):
     walked("first", "t0")
     home = walked("second", "t0", status="interrupted")
     (stage,) = stored(home)
-    monkeypatch.setenv("FLOWSWEEP_HOME", str(home.root))
-    said = command(monkeypatch, capsys, "stages")
+    code, said, _ = run("stages")
+    assert code == 0
     assert stage.key[:12] in said
     assert "second (interrupted)" in said
-    (row,) = json.loads(command(monkeypatch, capsys, "stages", "--json"))["stages"]
+    (row,) = json.loads(run("stages", "--json")[1])["stages"]
     assert (row["key"], row["reused"], row["saved_cpu_s"]) == (stage.key, 1, stage.saved_cpu_s)
     assert row["users"] == [
         {"sweep": "first", "status": "finished", "alive": False},
@@ -100,16 +99,8 @@ def test_the_command_shows_and_prints_what_is_stored(walked, monkeypatch, capsys
     ]
 
 
-def test_an_empty_home_is_said_and_not_made(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv("FLOWSWEEP_HOME", str(tmp_path / "none"))
-    assert "No stage output is stored yet" in command(monkeypatch, capsys, "stages")
-    assert json.loads(command(monkeypatch, capsys, "stages", "--json"))["stages"] == []
-    assert not (tmp_path / "none").exists()
-
-
-def command(monkeypatch, capsys, *arguments: str) -> str:
-    monkeypatch.setattr("sys.argv", ["flowsweep", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
-    return capsys.readouterr().out
+def test_an_empty_home_is_said_and_not_made(run, tmp_path):
+    code, said, _ = run("stages")
+    assert (code, "No stage output is stored yet" in said) == (0, True)
+    assert json.loads(run("stages", "--json")[1])["stages"] == []
+    assert not (tmp_path / "home").exists()

@@ -89,7 +89,7 @@ class Places:
     def cores(self) -> int:
         """How many cores the cluster has, one at least; it may have grown since the sweep was started."""
         found = self._seen[0] if self._seen else ()
-        return max(1, int(_total(found).get("CPU", 0)))
+        return max(1, int(sum(node.resources.get("CPU", 0) for node in found)))
 
     def need(self, trials: int | None) -> None:
         """So many are left to run; None while more may come."""

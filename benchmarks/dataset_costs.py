@@ -1,7 +1,7 @@
 """What made datasets cost and hold: processor time and size, flat and as hdf5, episode length, variance of actions.
 
-    python benchmarks/datasets.py pointmaze-large pointmaze-large-detour
-    python benchmarks/datasets.py pointmaze-umaze --steps 1000000
+    python benchmarks/dataset_costs.py pointmaze-large pointmaze-large-detour
+    python benchmarks/dataset_costs.py pointmaze-umaze --steps 1000000
 
 Every recipe is made by one worker into a folder that is deleted at the end. *make* is the processor time of `flowsweep data
 make`, all its processes; *flatten* that of opening the dataset for the first time, *open* of doing so again. *variance* is what

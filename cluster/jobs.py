@@ -79,6 +79,7 @@ def follow(client: JobSubmissionClient, job: Job, write: Callable[[str], object]
 
     Raises:
         Unreachable: the connection was lost; the job itself goes on.
+        BrokenPipeError: of ``write``.
     """
 
     async def pass_on() -> None:
@@ -87,6 +88,8 @@ def follow(client: JobSubmissionClient, job: Job, write: Callable[[str], object]
 
     try:
         asyncio.run(pass_on())
+    except BrokenPipeError:  # whoever reads what is passed on has enough
+        raise
     except (OSError, RuntimeError) as error:
         raise Unreachable(
             f"the connection was lost: {error}", key=job.job, fix="The job goes on; follow it again."

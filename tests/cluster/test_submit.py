@@ -127,6 +127,15 @@ def test_a_job_is_found_by_its_id_and_by_the_sweeps_name_but_not_by_another(at, 
             jobs.find(client, "shart")
 
 
+def test_whoever_stops_reading_is_not_told_of_a_lost_connection(at, order):
+    def closed(_: str) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    submit(order("unread", "print('here')"), at)
+    with connected(at) as client, pytest.raises(BrokenPipeError):
+        jobs.follow(client, jobs.find(client, "unread"), closed)
+
+
 def test_rays_own_variable_does_not_win_over_the_address_given(at, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
     with connected(at) as client:

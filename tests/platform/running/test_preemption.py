@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 from flowsweep.platform.paths import Home
 from flowsweep.platform.record.journal import Fact, read
+from flowsweep.platform.running.failures import MADE_ROOM
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 
 FLOWSWEEP = [sys.executable, "-m", "flowsweep.platform.cli"]
@@ -57,6 +59,14 @@ def wait_for(process: subprocess.Popen, found, within_s: float = 200.0):
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.1)
     return value
+
+
+def share(home: Home, name: str, at_once: str) -> None:
+    """Say how many trials of a running sweep may run at once."""
+    subprocess.run(
+        [*FLOWSWEEP, "share", name, "--max-concurrent", at_once],
+        env={**os.environ, "FLOWSWEEP_HOME": str(home.root)}, check=True, capture_output=True, timeout=100,
+    )  # fmt: skip
 
 
 def test_a_worker_told_to_leave_stores_its_state_and_its_trial_goes_on_elsewhere(home):
@@ -105,6 +115,20 @@ def test_a_driver_told_to_leave_is_gone_in_seconds_and_its_trials_can_go_on(home
     assert facts(home, "driver", "sweep_ended")[0].data["status"] == "interrupted"
     assert {f.data["status"] for f in facts(home, "driver", "trial_ended")} <= {"cancelled"}
     assert facts(home, "driver", "checkpoint")
+
+
+def test_a_sweep_that_is_held_gives_its_worker_back_and_goes_on_when_it_is_let(home):
+    process = started(home, "held", stages={"tune": {"steps": 300, "pause_s": 0.04}})
+    wait_for(process, lambda: facts(home, "held", "progress"))
+    worker = psutil.Process(facts(home, "held", "trial_placed")[0].data["pid"])
+    share(home, "held", "0")
+    wait_for(process, lambda: not worker.is_running())
+    share(home, "held", "all")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert [f.data["reason"] for f in facts(home, "held", "trial_retried")] == [MADE_ROOM]
+    assert [f.data["trials"] for f in facts(home, "held", "places")][1] == 0
+    assert [f.data["status"] for f in facts(home, "held", "trial_ended")] == ["finished"]
 
 
 @pytest.mark.slow

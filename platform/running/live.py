@@ -201,7 +201,7 @@ class LiveView:
         if fact.kind == "sending" and fact.data["unsent"] and not self._told_sending and not self.quiet:
             self._told_sending = True
             self.console.print(
-                f"Sending {fact.data['unsent']:,} facts to the tracker, for a minute at most ..."
+                f"Sending {fact.data['unsent']:,} fact(s) to the tracker, for a minute at most ..."
             )
         if fact.kind == "stopping":
             hurried = fact.data.get("hurried")

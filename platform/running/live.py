@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ..record.journal import Fact
 from ..record.records import WAITING
+from ..report.text import counted
 from ..search.history import taken_text
 from ..sweep.plan import Plan
 
@@ -200,9 +201,8 @@ class LiveView:
         self.board.take(fact)
         if fact.kind == "sending" and fact.data["unsent"] and not self._told_sending and not self.quiet:
             self._told_sending = True
-            self.console.print(
-                f"Sending {fact.data['unsent']:,} fact(s) to the tracker, for a minute at most ..."
-            )
+            facts = counted(fact.data["unsent"], "fact")
+            self.console.print(f"Sending {facts} to the tracker, for a minute at most ...")
         if fact.kind == "stopping":
             hurried = fact.data.get("hurried")
             again = "Leaving within seconds." if hurried else "Ctrl-C again leaves at once."

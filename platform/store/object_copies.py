@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ...trainables.artifacts import FORMAT, MANIFEST, META, TENSORS, Damaged, verify
 from .base import Leftover, checked_key, size_of
-from .object_files import files_at, put
+from .object_files import drop_folder, files_at, put
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -121,8 +121,7 @@ class Copies:
             with suppress(OSError):  # Without room for a copy it is downloaded when it is read.
                 _install(aside, self.path(key, own))
         else:
-            with suppress(FileNotFoundError):
-                files.delete_dir(own)
+            drop_folder(files, own)
         return self.of(key)
 
     def list(self) -> Iterator[Leftover]:

@@ -152,6 +152,17 @@ def get(files: FileSystem, path: str) -> bytes:
         return stream.read()
 
 
+def drop_folder(files: FileSystem, path: str) -> None:
+    """Delete all that lies under a path; nothing where nothing does, which each kind of store tells in its own words."""
+    from pyarrow.fs import FileSelector
+
+    try:
+        files.delete_dir(path)
+    except OSError:
+        if files.get_file_info(FileSelector(path, allow_not_found=True)):
+            raise
+
+
 def check_writable(place: str, key: str, timeout_s: float = CHECK_S) -> None:
     """Write, read and delete a small object, before anything is launched.
 

@@ -39,7 +39,7 @@ from .claims import ClaimRecord
 from .object_claims import FOLDER as CLAIMS
 from .object_claims import ObjectClaims
 from .object_copies import USED, Copies, folder_of, last_used, look, manifests, newest, publication, size
-from .object_files import files_at, get, in_words
+from .object_files import drop_folder, files_at, get, in_words
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo
@@ -120,8 +120,7 @@ class ObjectStore:
         """Delete an artifact; whoever needs it again computes it again. Returns the bytes freed."""
         infos = look(self.place, folder_of(key))
         if infos:
-            with suppress(FileNotFoundError):
-                files_at(self.place).delete_dir(folder_of(key))
+            drop_folder(files_at(self.place), folder_of(key))
         return size(infos)
 
     def leftovers(self) -> Iterator[Leftover]:
@@ -143,11 +142,11 @@ class ObjectStore:
             return delete(Path(name)) if Path(name).is_relative_to(self._copies.folder) else 0
         files = files_at(self.place)
         infos = [info for info in look(self.place, path.rpartition("/")[0]) if info.path.startswith(path)]
-        with suppress(FileNotFoundError):
-            if path.startswith(f"{CLAIMS}/"):
+        if path.startswith(f"{CLAIMS}/"):
+            with suppress(FileNotFoundError):
                 files.delete_file(path)
-            else:
-                files.delete_dir(path)
+        else:
+            drop_folder(files, path)
         return size(infos)
 
     def _acquire(self, key: str, holder: str) -> Finished | StageClaim | Held:

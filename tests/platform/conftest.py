@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from flowsweep.platform.sweep.spec import SweepSpec
 from flowsweep.trainables.config import parse
 
@@ -49,13 +53,44 @@ def run(monkeypatch, capsys, tmp_path: Path):
 
 
 @pytest.fixture(scope="session")
-def s3_server():
-    """The endpoint of a real S3-compatible server with a bucket named `flowsweep`."""
+def object_server():
+    """The module that starts object servers."""
     spec = importlib.util.spec_from_file_location("object_server", TOY.parent / "object_server.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with module.object_server() as url:
+    return module
+
+
+@pytest.fixture(scope="session")
+def s3_server(object_server):
+    """The endpoint of a real S3-compatible server with a bucket named `flowsweep`."""
+    with object_server.s3_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def gcs_server(object_server):
+    """Host and port of a server that speaks Google Cloud Storage's protocol, with a bucket named `flowsweep`."""
+    with object_server.gcs_server() as host:
+        yield host
+
+
+@pytest.fixture
+def gcs_place(gcs_server, tmp_path, monkeypatch):
+    """An address there, in the environment of somebody with a service account."""
+    key = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    account = {
+        "type": "service_account",
+        "project_id": "testing",
+        "private_key_id": "1",
+        "private_key": key.decode(),
+        "client_email": "testing@testing.iam.gserviceaccount.com",
+        "client_id": "1",
+        "token_uri": "http://127.0.0.1:1/never-asked",  # such an account signs its requests itself
+    }
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    return f"gs://flowsweep/{uuid.uuid4().hex}?endpoint_override={gcs_server}&scheme=http"
 
 
 @pytest.fixture

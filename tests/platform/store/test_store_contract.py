@@ -1,4 +1,4 @@
-"""What every form of the stage store promises: a folder, and an object store on a real S3-compatible server.
+"""What every form of the stage store promises: a folder, and object stores on real servers of S3's and Google's protocol.
 
 The object form also runs over a plain folder through pyarrow, which is cheap and tells times finely.
 """
@@ -63,13 +63,15 @@ def object_form(place: str, tmp_path: Path) -> Form:
     return Form(store, lambda: replace(store, cache=tmp_path / uuid.uuid4().hex), spoil)
 
 
-@pytest.fixture(params=["folder", "objects in a folder", "s3"])
+@pytest.fixture(params=["folder", "objects in a folder", "s3", "gcs"])
 def form(request, tmp_path: Path) -> Form:
     if request.param == "folder":
         return folder_form(tmp_path)
     if request.param == "s3":
         request.getfixturevalue("s3_endpoint")
         return object_form(f"s3://flowsweep/{uuid.uuid4().hex}", tmp_path)
+    if request.param == "gcs":
+        return object_form(request.getfixturevalue("gcs_place"), tmp_path)
     (tmp_path / "objects").mkdir()
     return object_form(f"file://{tmp_path}/objects", tmp_path)
 

@@ -216,6 +216,10 @@ _WORDS = {
     "INVALID_ACCESS_KEY_ID": "the access key is not known there",
     "SIGNATURE_DOES_NOT_MATCH": "the secret key is wrong",
     "EXPIRED_TOKEN": "the credentials have expired",
+    "Status(NOT_FOUND": "there is no such bucket",
+    "Status(PERMISSION_DENIED": "access is denied to these credentials",
+    "Status(UNAUTHENTICATED": "these credentials are not accepted",
+    "Could not create a OAuth2 access token": "no usable credentials were found",
     "Could not connect to server": "nothing answers at that address",
     "Could not resolve host": "the host's name cannot be resolved",
 }

@@ -10,10 +10,17 @@ if TYPE_CHECKING:
     from ..record.results import LeaderboardRow, SweepRecord
 
 
-def print_rows(title: str, record: SweepRecord, rows: list[LeaderboardRow]) -> None:
-    """One table of trials on the same seeds."""
+MOST_ROWS = 20
+"""Trials of a table, the best first, unless all are asked for."""
+
+
+def print_rows(
+    title: str, record: SweepRecord, rows: list[LeaderboardRow], most: int | None = MOST_ROWS
+) -> None:
+    """One table of trials on the same seeds, the first ``most`` of them."""
     if not rows:
         return
+    rows, left = rows[:most], len(rows[most:]) if most else 0
     keys = list(dict.fromkeys(key for row in rows for key in row.params))
     beside = other_metrics(record)
     body = [
@@ -35,6 +42,8 @@ def print_rows(title: str, record: SweepRecord, rows: list[LeaderboardRow]) -> N
     numeric = len(beside) + len(keys)
     console.print()
     console.print(grid(title, columns, body, {0, *range(3, 3 + numeric), 4 + numeric}))
+    if left:
+        console.print(f"  … {left:,} more: flowsweep show {record.name} --all", style="dim", markup=False)
     methods = sorted({row.score.method for row in rows if row.score.method})
     console.print(f"  intervals: {'; '.join(methods)}", style="dim", markup=False)
 
@@ -45,11 +54,11 @@ def print_goals(record: SweepRecord, rows: list[LeaderboardRow]) -> None:
     if len(goals.objectives) > 1:
         directions = ", ".join(f"{goal.direction} {goal.metric}" for goal in goals.objectives)
         on_front = [row.trial for row in rows if row.front]
-        console.print(f"  Pareto front ({directions}): {', '.join(on_front) or 'nobody yet'}", markup=False)
+        console.print(f"  Pareto front ({directions}): {_few(on_front) or 'nobody yet'}", markup=False)
     if goals.constraints:
         limits = " and ".join(limit.text for limit in goals.constraints)
         broken = [row.trial for row in rows if row.rank and not row.feasible]
-        console.print(f"  {limits} is not kept by: {', '.join(broken) or 'nobody'}", markup=False)
+        console.print(f"  {limits} is not kept by: {_few(broken) or 'nobody'}", markup=False)
 
 
 def print_best(record: SweepRecord, row: LeaderboardRow, members: list[LeaderboardRow]) -> None:
@@ -96,6 +105,11 @@ def status_text(row: LeaderboardRow) -> str:
     if row.repeats:
         return f"as {row.repeats}"
     return row.status + ("" if row.feasible else ", infeasible") + (", front" if row.front else "")
+
+
+def _few(trials: list[str]) -> str:
+    left = len(trials) - MOST_ROWS
+    return ", ".join(trials[:MOST_ROWS]) + (f" and {left:,} more" if left > 0 else "")
 
 
 def _param(value: Any) -> str:

@@ -12,12 +12,12 @@ from ..errors import UserError
 from ..paths import Home, SweepPaths
 from ..record.journal import read
 from .cluster import Address, Cluster, Insecure
-from .incidents import tell_incidents
-from .leaderboards import best_json, goals_json, print_best, print_goals, print_rows, score_text
+from .leaderboards import best_json, goals_json, print_best, score_text
+from .outcome import show_sweep
 from .shared import Json, SweepName, console, grid, numbers, print_json
 
 if TYPE_CHECKING:
-    from ..record.results import LeaderboardRow, SweepRecord, TrialRecord
+    from ..record.results import SweepRecord, TrialRecord
 
 app = typer.Typer()
 
@@ -52,7 +52,13 @@ def list_(
 
 
 @app.command()
-def show(name: SweepName, as_json: Json = False) -> None:
+def show(
+    name: SweepName,
+    every_trial: Annotated[
+        bool, typer.Option("--all", help="Every trial, not only the first 20 of each table.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Show a sweep's leaderboard, its confirmation on test seeds, and what sharing saved."""
     from ..record.findings import findings
     from ..record.incidents import incidents
@@ -76,7 +82,7 @@ def show(name: SweepName, as_json: Json = False) -> None:
             }
         )
     else:
-        show_sweep(paths)
+        show_sweep(paths, every_trial)
 
 
 @app.command()
@@ -189,61 +195,6 @@ def recorded(name: str) -> SweepPaths:
     return paths
 
 
-def show_sweep(paths: SweepPaths) -> bool:
-    """Print a sweep's tables for a person; True when a trial has finished."""
-    from ..record.results import best as best_row
-    from ..record.results import leaderboard, savings
-    from ..running.live import duration
-
-    record = _record(paths)
-    rows = leaderboard(record)
-    searched = [row for row in rows if row.phase == "search"]
-    confirmed = [row for row in rows if row.phase != "search"]
-    console.print(
-        f"\n[bold]{record.name}[/bold]  {record.status}  {record.started['spec']['system']} on "
-        f"{record.started['spec']['dataset']}"
-    )
-    print_rows("Search (tuning seeds)", record, searched)
-    print_goals(record, searched)
-    _print_unscored(record, {row.trial for row in rows})
-    if confirmed:
-        print_rows("Confirmation (test seeds, never seen by the search)", record, confirmed)
-        _print_comparisons(record, confirmed)
-    for decision in record.decisions:
-        console.print(f"  no further trial was started: {decision}", markup=False)
-    _print_findings(record)
-    saved = savings(record)
-    console.print(
-        f"\n{duration(saved.computed_cpu_s)} of CPU time spent; {saved.stages_reused} of "
-        f"{saved.stages_reused + saved.stages_computed} stage outputs reused ({duration(saved.reused_cpu_s)} saved), "
-        f"early stopping saved about {duration(saved.pruned_saved_cpu_s)}; {saved.episodes_spent:,} evaluation episodes."
-    )
-    _print_paces(record)
-    tell_incidents(paths)
-    if paths.report.exists():
-        console.print(f"Report: {paths.report}", soft_wrap=True)
-    return best_row(record) is not None
-
-
-def _print_unscored(record: SweepRecord, scored: set[str]) -> None:
-    for trial in record.trials.values():
-        if trial.trial not in scored and not trial.is_open:
-            # The class says more than the status only where that is no more than `failed`.
-            known = f"  [{trial.failure}]" if trial.failure not in (None, trial.status) else ""
-            console.print(f"  {trial.trial}  {trial.status}: {trial.reason}{known}", markup=False)
-
-
-def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> None:
-    from ..record.results import first_against
-
-    trials = [row for row in confirmed if row.phase == "confirm" and row.rank]
-    for other in (row for row in confirmed if row.phase == "baseline" and row.rank):
-        for row in trials[:1]:
-            verdict = first_against(record, row.trial, other.trial)
-            if verdict:
-                console.print(f"  {row.trial} against {other.trial}: {verdict.verdict}", markup=False)
-
-
 def _facts_of(trial: TrialRecord) -> dict[str, Any]:
     from ..record.pace import pace
 
@@ -257,36 +208,6 @@ def _facts_of(trial: TrialRecord) -> dict[str, Any]:
         "updates_per_s": speed.updates_per_s,
         "cpu_s_per_update": speed.cpu_s_per_update,
     }
-
-
-def _print_findings(record: SweepRecord) -> None:
-    """Searched ranges that could not matter, and settings that were not at work."""
-    from ..record.findings import findings, summarized, trials_text
-
-    found = summarized(findings(record))
-    if not found:
-        return
-    console.print("\n[bold]Settings that were not at work[/bold]")
-    total = len(record.phase("search"))
-    for one in found:
-        console.print(f"  {one.setting}  ({trials_text(one, total)})  {one.reason}", markup=False)
-
-
-def _print_paces(record: SweepRecord) -> None:
-    from ..record.pace import paces
-
-    said = [
-        f"{stage} {1000 * speed.cpu_s_per_update:.3g} CPU-ms"
-        + (f" ({_plain(speed.updates_per_s)} per second)" if speed.updates_per_s else "")
-        for stage, speed in paces(record).items()
-        if speed.cpu_s_per_update is not None
-    ]
-    if said:
-        console.print(f"One update of one seed took: {', '.join(said)}.", markup=False)
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _record(paths: SweepPaths) -> SweepRecord:

@@ -155,7 +155,7 @@ def carry_out(
     from ..going_on.taking_up import Going
     from ..record.journal import read
     from ..running.live import LiveView
-    from .records import show_sweep
+    from .outcome import show_sweep
 
     check_joining(address)
     home = Home.default()

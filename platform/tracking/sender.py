@@ -164,7 +164,7 @@ class Sender:
             self._tolerate(lambda name=name, text=text: client.log_text(run_id, text, name))
         for path, folder in update.artifacts:
             self._tolerate(lambda path=path, folder=folder: self._upload(client, run_id, path, folder))
-        if update.status == "RUNNING":
+        if update.status == "RUNNING" and not new:  # a new run is made as one that runs
             self._tolerate(lambda: client.update_run(run_id, status="RUNNING"))
         elif update.status:
             self._tolerate(lambda: client.set_terminated(run_id, update.status, update.end_ms))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +34,10 @@ POOLS = {"steps": 8, "base_actions": 2, "fisher_samples": 2}
 def job(umaze_dataset, tmp_path: Path):
     """Builds a job of a stage for two workers; what it needs is computed first, by one."""
 
-    def build(stage: str, folder: str = "spread", pretrain: dict | None = None) -> Job:
-        configs = {"pretrain": {**PRETRAIN, **(pretrain or {})}, "pools": POOLS}
+    def build(
+        stage: str, folder: str = "spread", pretrain: dict | None = None, pools: dict | None = None
+    ) -> Job:
+        configs = {"pretrain": {**PRETRAIN, **(pretrain or {})}, "pools": {**POOLS, **(pools or {})}}
         request = TrialRequest(
             trial="t", system="fidec", dataset=umaze_dataset, seeds=(0,), through="pretrain", episodes=1,
             configs=configs, workers=Workers(counts={"pretrain": 2, "pools": 2}, retries=2),
@@ -187,6 +191,23 @@ def workers_alive(name: str) -> list:
     return found
 
 
+def until_gone(name: str) -> None:
+    """Wait for workers that were told to end; a process takes a moment for it."""
+    deadline = time.monotonic() + 20
+    while workers_alive(name):
+        assert time.monotonic() < deadline, "they have stayed"
+        time.sleep(0.1)
+
+
+def kill_first(name: str) -> None:
+    """Kill the first worker of that name as soon as there is one, whatever the driver is told meanwhile."""
+    deadline = time.monotonic() + 100
+    while not (found := workers_alive(name)):
+        assert time.monotonic() < deadline, "none came up"
+        time.sleep(0.01)
+    found[0].kill()
+
+
 def final(job: Job) -> dict[str, torch.Tensor]:
     state = Checkpoints(job.folder).latest()
     assert state is not None
@@ -199,7 +220,7 @@ def test_killed_or_interrupted_workers_go_on_to_the_result_of_undisturbed_ones(t
     long = {"steps": 3000, "batch_size": 128}
     undisturbed = job("pretrain", "undisturbed", long)
     list(Spread(undisturbed, undisturbed.request.workers))
-    assert not workers_alive("RayTrainWorker")
+    until_gone("RayTrainWorker")
 
     killed, lost = job("pretrain", "killed", long), []
     for event in Spread(killed, killed.request.workers):
@@ -217,7 +238,7 @@ def test_killed_or_interrupted_workers_go_on_to_the_result_of_undisturbed_ones(t
             break
     assert saved is not None
     assert 900 <= saved.step < 3000
-    assert not workers_alive("RayTrainWorker")
+    until_gone("RayTrainWorker")
     said = list(Spread(parted, parted.request.workers))
     assert [event.step for event in said if event.kind == "continued"] == [saved.step]
 
@@ -228,14 +249,12 @@ def test_killed_or_interrupted_workers_go_on_to_the_result_of_undisturbed_ones(t
 
 @pytest.mark.slow
 def test_a_killed_shard_is_started_anew_and_the_others_go_on(two_cpus, job):
-    pools = job("pools", "shards")
-    spread, killed = Spread(pools, pools.request.workers), False
-    losses = []
-    for event in spread:
-        if not killed and (running := workers_alive("work_shard")):
-            running[0].kill()
-            killed = True
-        losses += [event] if event.kind == "worker_lost" else []
+    pools = job("pools", "shards", pools={"base_actions": 32, "fisher_samples": 16})
+    spread = Spread(pools, pools.request.workers)
+    killer = threading.Thread(target=kill_first, args=("work_shard",))
+    killer.start()
+    losses = [event for event in spread if event.kind == "worker_lost"]
+    killer.join()
     learner = learner_of(pools)
     spread.finish(learner)
     assert [event.reason for event in losses] == ["its process ended"]

@@ -42,7 +42,16 @@ def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> 
             start_new_session=True,
             env=dict(environment),
         )
+    _await_mark(process.pid, environment)
     return process.pid, started_at(process.pid) or time.time()
+
+
+def _await_mark(pid: int, environment: Mapping[str, str]) -> None:
+    """Until a process can be found by its mark: for a moment after it was started its environment reads as empty."""
+    until_s = time.monotonic() + END_S
+    with contextlib.suppress(psutil.Error, OSError):
+        while time.monotonic() < until_s and psutil.Process(pid).environ().get(MARK) != environment.get(MARK):
+            time.sleep(0.001)
 
 
 def marked(mark: str, node: str | None = None) -> list[psutil.Process]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def mark():
     processes.kill(name)
 
 
+def until(found: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not found():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.02)
+
+
 def started(mark: str, node: str, tmp_path, command=SLEEP) -> int:
     variables = {**os.environ, processes.MARK: mark, processes.NODE: node}
     return processes.start(command, variables, tmp_path / "log")[0]
@@ -49,8 +57,7 @@ def test_only_processes_of_the_node_are_killed_with_what_they_started(mark, tmp_
     other = started(mark, "node-2", tmp_path)
     stranger = subprocess.Popen(SLEEP)
     try:
-        while len(processes.marked(mark)) < 3:
-            time.sleep(0.02)
+        until(lambda: len(processes.marked(mark)) == 3)
         assert processes.kill(mark, "node-1") == 2
         assert processes.started_at(one) is None
         assert processes.started_at(other) is not None
@@ -71,11 +78,9 @@ def test_a_process_of_the_same_number_is_not_taken_for_the_node(mark, tmp_path):
 def test_suspended_processes_stand_still_until_they_are_resumed(mark, tmp_path):
     process = psutil.Process(started(mark, "node-1", tmp_path))
     processes.suspend(mark, "node-1")
-    while process.status() != psutil.STATUS_STOPPED:
-        time.sleep(0.02)
+    until(lambda: process.status() == psutil.STATUS_STOPPED)
     processes.resume(mark, "node-1")
-    while process.status() == psutil.STATUS_STOPPED:
-        time.sleep(0.02)
+    until(lambda: process.status() != psutil.STATUS_STOPPED)
 
 
 def test_a_node_is_started_with_what_it_says_it_has_and_under_no_other_clusters_settings(
@@ -186,8 +191,7 @@ def test_a_node_that_is_cut_off_is_reached_by_nobody_until_it_is_put_back(mark, 
                 == 0
             )
 
-        while not answers():
-            time.sleep(0.05)
+        until(answers)
         network.cut(2)
         assert network.is_cut(2)
         assert not answers()

@@ -78,7 +78,9 @@ def gcs_server(object_server):
 @pytest.fixture
 def gcs_place(gcs_server, tmp_path, monkeypatch):
     """An address there, in the environment of somebody with a service account."""
-    key = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
     account = {
         "type": "service_account",
         "project_id": "testing",

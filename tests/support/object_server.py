@@ -24,8 +24,8 @@ def s3_server(bucket: str = "flowsweep") -> Iterator[str]:
 @contextmanager
 def gcs_server(bucket: str = "flowsweep") -> Iterator[str]:
     """Start Google's protocol on loopback with one bucket, kept in memory; its host and port."""
-    start = ["gcp_storage_emulator", "start", "--in-memory", "--default-bucket", bucket, "--host", "127.0.0.1", "--port"]
-    with _served(lambda port: [*start, str(port)]) as port:
+    start = ["gcp_storage_emulator", "start", "--in-memory", "--default-bucket", bucket]
+    with _served(lambda port: [*start, "--host", "127.0.0.1", "--port", str(port)]) as port:
         yield f"127.0.0.1:{port}"
 
 

@@ -33,7 +33,8 @@ def search(sampler, trials: int, storage=None, **options) -> optuna.Study:
 def test_it_proposes_what_optunas_own_does(options):
     ours, theirs = (search(made(seed=1, **options), 40) for made in (Evolution, CmaEsSampler))
     for mine, other in zip(ours.trials, theirs.trials, strict=True):
-        assert mine.params == pytest.approx(other.params, rel=1e-9)  # whether C is rebuilt before it is told rounds
+        # Not to the last bit: whether C is rebuilt before it is told rounds.
+        assert mine.params == pytest.approx(other.params, rel=1e-9)
 
 
 def test_nothing_is_pickled_into_the_storage_and_a_new_driver_goes_on_from_the_same_distribution():

@@ -30,7 +30,7 @@ from .object_files import files_at, get, put
 
 FOLDER = "claims"
 NAME_RULE = re.compile(r"(?P<key>[0-9a-f]{64})\.(?P<token>[0-9a-f]{32})\.(?P<part>json|beat)")
-SETTLE_S = 0.5
+SETTLE_S = 1.0
 """How long the first of several at once waits for another that has already won to show its heartbeat."""
 LONGEST_BEAT = 4096
 

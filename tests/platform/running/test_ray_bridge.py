@@ -6,6 +6,7 @@ import itertools
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
 from flowsweep.platform.running.desk import Desk
 from flowsweep.platform.running.places import Places
 from flowsweep.platform.running.ray_bridge import Marshal, TrialQueue
@@ -61,24 +62,15 @@ def test_no_more_workers_start_at_once_than_there_are_cores():
     assert drawn(source, ids) == 1, "one has come up, so one more may start"
 
 
-def test_a_worker_that_has_become_free_gets_the_next_trial_whatever_is_starting():
+@pytest.mark.parametrize("kept", [1, 0], ids=["Tune keeps its worker", "its worker was ended"])
+def test_a_trial_that_ends_makes_room_for_the_next_only_where_tune_keeps_its_worker(kept):
     source, ids = queue(concurrent=8, starts=2), itertools.count()
     drawn(source, ids)
     source.note_start("0")
-    drawn(source, ids)
-    source.note_placing(Tune(free=1))
+    drawn(source, ids)  # as many start as may
+    source.note_placing(Tune(free=kept))
     source.on_trial_complete("0")
-    assert drawn(source, ids) == 1
-
-
-def test_only_workers_that_tune_has_kept_count_as_free():
-    source, ids = queue(concurrent=8, starts=2), itertools.count()
-    drawn(source, ids)
-    source.note_start("0")
-    drawn(source, ids)
-    source.note_placing(Tune(free=0))
-    source.on_trial_complete("0")
-    assert drawn(source, ids) == 0, "its worker was ended, so that another would have to start"
+    assert drawn(source, ids) == kept
 
 
 def test_workers_that_start_are_counted_beside_a_free_one():

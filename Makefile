@@ -1,6 +1,6 @@
 # make quickstart    an environment, a small real dataset, a small real sweep, what to try next
 # make test          everything that must hold; test-slow: the minutes-long rest; test-faults: kills, damage, full disks
-# make lint          ruff and pyright
+# make lint          ruff and pyright; make coverage: what the tests run, as a page in htmlcov/
 # make clean         build leftovers and caches; distclean: the environment too
 #
 # PYTHON=python3.12 chooses the interpreter; QUICKSTART=smallest the shortest run that goes the whole way.
@@ -8,7 +8,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help quickstart env test test-slow test-faults lint clean distclean
+.PHONY: help quickstart env test test-slow test-faults coverage lint clean distclean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -66,8 +66,13 @@ test-slow: $(STAMP)
 test-faults: $(STAMP)
 	@$(BIN)/python -m pytest -m faults -n 0 tests/faults
 
+# What the tests run of the package; workers that Ray starts are not seen.
+coverage: $(STAMP)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --cov=flowsweep --cov-report=term:skip-covered --cov-report=html
+
 lint: $(STAMP)
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/pyright
 
 clean:

@@ -89,7 +89,8 @@ class Pools:
         if "scores" not in names:
             return Fisher()
         if self._local:
-            index = rows * self.base_actions_per_state + choice
+            # By the table's own width: pools of an earlier version keep more scores than base actions.
+            index = rows * names["scores"].shape[1] + choice
             return Fisher(scores=self._gather("scores", index, flat=True).unsqueeze(-2))
         return Fisher(scores=self._gather("scores", rows))
 

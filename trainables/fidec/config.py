@@ -115,7 +115,7 @@ class PoolsConfig(FisherFields):
     @property
     def samples(self) -> int:
         """Flow samples drawn per state."""
-        return max(self.base_actions, 1 if self.fisher_scope == "identity" else self.fisher_samples)
+        return max(self.base_actions, self.fisher_samples if self.fisher_scope == "state" else 1)
 
 
 class RefinementFields(_Checked):

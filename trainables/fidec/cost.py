@@ -43,9 +43,12 @@ def pretrain_cost(config: PretrainConfig, data: DatasetInfo) -> Cost:
 def pools_cost(configs: FidecConfigs, data: DatasetInfo) -> Cost:
     """Ten velocity evaluations per sample and one per score, at every state."""
     config, states = configs.pools, data.transitions + data.episodes
-    scores = 0 if config.fisher_scope == "identity" else config.fisher_samples
+    scores = {"identity": 0, "local": config.base_actions, "state": config.fisher_samples}[
+        config.fisher_scope
+    ]
     per_state = (EVALUATIONS_PER_SAMPLE * config.samples + scores) * velocity_size(configs.pretrain, data)
-    kept = config.base_actions * data.action_dim + min(scores, data.action_dim) * data.action_dim
+    vectors = scores if config.fisher_scope == "local" else min(scores, data.action_dim)
+    kept = (config.base_actions + vectors) * data.action_dim
     return Cost(core_s=states * per_state / MULTIPLY_ADDS_PER_CORE_S, disk_bytes=4 * states * kept)
 
 

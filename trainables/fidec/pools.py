@@ -94,10 +94,8 @@ class PoolsLearner(OfflineLearner):
         count, size = self.settings.samples, self.flow.action_dim
         shapes = {"base_actions": (self.config.base_actions, size)}
         if self.settings.keeps_scores(size):
-            shapes["scores"] = (
-                count if self.settings.scope == "local" else self.settings.fisher_samples,
-                size,
-            )
+            kept = count if self.settings.scope == "local" else self.settings.fisher_samples
+            shapes["scores"] = (kept, size)
         elif self.settings.scope == "state":
             shapes["matrix"] = (size, size)
         leading = (len(self.lanes), len(self.rows))

@@ -108,8 +108,9 @@ class RefineLearner(ModularLearner):
         if config.constraint == "lagrange":
             losses["dual"] = dual_loss(log_alpha, metrics["penalty"], self.refinement.radius)
         self.descend(clipped(self.gradients(losses), config.gradient_norm, config.gradient_clip))
-        with torch.no_grad():
-            log_alpha.clamp_(self.log_alpha_min, self.log_alpha_max)
+        if config.constraint == "lagrange":
+            with torch.no_grad():
+                log_alpha.clamp_(self.log_alpha_min, self.log_alpha_max)
         move_towards(targets, critics, self.target_rate)
         return {**td, **metrics, "alpha": alpha}
 

@@ -59,9 +59,9 @@ class Pretrain(OfflineStage[PretrainConfig]):
 
 
 class PoolsStage(OfflineStage[PoolsConfig]):
-    open_ended = False  # a pool is whole only at its end
     """Base actions and Fisher geometry of every state, shared by all refinements of one flow."""
 
+    open_ended = False  # a pool is whole only at its end
     name = "pools"
     spread = "shards"
     config_type = PoolsConfig
@@ -73,9 +73,10 @@ class PoolsStage(OfflineStage[PoolsConfig]):
     }
 
     def identity(self, config, upstream_keys, dataset_fingerprint, seed):
-        """As for any stage, less ``steps``: how the pass is cut into chunks does not change its result."""
+        """As for any stage, less what its result does not depend on: how the pass is cut, and what is not read."""
         identity = super().identity(config, upstream_keys, dataset_fingerprint, seed)
-        identity["config"].pop("steps")
+        for field in ("steps", *config.unread()):
+            identity["config"].pop(field)
         return identity
 
     def learner(self):

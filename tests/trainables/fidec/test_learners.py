@@ -236,3 +236,17 @@ def test_every_reported_metric_is_explained(start, small):
 def test_evaluating_without_an_environment_names_the_way_out(start, small):
     with pytest.raises(UserError, match="names no environment"):
         start("pretrain", [(small("pretrain"), 0)]).evaluate([0], 1)
+
+
+@pytest.mark.parametrize("alpha", [1e-8, 1.0, 1e5])
+@pytest.mark.parametrize("constraint", ["fixed_alpha", "per_state_projection"])
+def test_a_multiplier_that_is_not_trained_stays_what_it_is(alpha, constraint, start, small):
+    learner = start("refine", [(small("refine", constraint=constraint, alpha_init=alpha), 0)])
+    assert learner.advance(3)["alpha"] == [pytest.approx(alpha, rel=1e-5)]
+
+
+def test_a_trained_multiplier_stays_within_its_bounds(start, small):
+    config = small("refine", dual_learning_rate=1.0, log_alpha_min=2.2, log_alpha_max=2.4)
+    learner = start("refine", [(config, 0)])
+    learner.advance(5)
+    assert 2.2 - 1e-6 <= learner.params["dual"]["log_alpha"].item() <= 2.4 + 1e-6

@@ -1,6 +1,7 @@
 """Pools on disk and in memory: never another flow's, never damaged ones, mapped rather than copied, and their trace."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from flowsweep.trainables.config import parse
 from flowsweep.trainables.errors import UserError
 from flowsweep.trainables.fidec import SYSTEM
 from flowsweep.trainables.fidec.columns import Pools, dataset_trace, mean_trace
-from flowsweep.trainables.fidec.fisher import Fisher
+from flowsweep.trainables.fidec.fisher import Fisher, score_at
 from flowsweep.trainables.fidec.joint_config import JointConfig
 from flowsweep.trainables.fidec.pools import BLOCK
 from flowsweep.trainables.request import TrialRequest
@@ -118,6 +119,60 @@ def test_every_lane_is_measured_against_its_own_flow(start, small):
     stored = [lane.upstream["pools"].meta["fisher_trace"] for lane in learner.lanes]
     assert stored[0] != stored[1]
     assert learner.refinement.metric.dataset_trace.tolist() == pytest.approx(stored)
+
+
+@pytest.mark.parametrize(("base_actions", "samples"), itertools.product([1, 2, 4, 8], repeat=2))
+def test_every_base_action_is_charged_by_the_score_read_at_it(base_actions, samples, start, small):
+    """Held against the score computed anew at each base action, for every number of both, in both orders."""
+    config = small(
+        "pools", fisher_scope="local", base_actions=base_actions, fisher_samples=samples, fisher_point="clean",
+        fisher_time_width=0.0,
+    )  # fmt: skip
+    learner = start("pools", [(config, 0)])
+    learner.advance(config.steps)
+    pools, states = Pools(learner.outputs(), "cpu"), learner.states
+    rows = torch.arange(len(states)).repeat_interleave(base_actions)[None]
+    choice = torch.arange(base_actions).repeat(len(states))[None]
+    actions = pools.base_actions(rows, choice)
+    own = score_at(
+        learner.flow.velocity, learner.flow.normalized(states[rows]), actions,
+        torch.full((*rows.shape, 1), config.fisher_time), "gaussian",
+    )  # fmt: skip
+    torch.testing.assert_close(pools.fisher(rows, choice).scores[:, :, 0], own, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("base_actions", "kept"), itertools.combinations_with_replacement([1, 2, 4, 8], 2))
+def test_pools_of_any_width_give_each_row_its_own_score(base_actions, kept):
+    """Pools of earlier versions keep as many scores as Fisher samples where those are more."""
+    scores = torch.arange(5 * kept).view(5, kept, 1).float()
+    stored = Snapshot(
+        {"base_actions": torch.zeros(5, base_actions, 1), "scores": scores},
+        {"pools": {"fisher_scope": "local"}},
+    )
+    rows = torch.arange(5).repeat_interleave(base_actions)[None]
+    choice = torch.arange(base_actions).repeat(5)[None]
+    found = Pools([stored], "cpu").fisher(rows, choice).scores[0, :, 0, 0]
+    assert found.tolist() == [row * kept + action for row in range(5) for action in range(base_actions)]
+
+
+@pytest.mark.parametrize("scope", ["local", "identity"])
+def test_what_pools_do_not_read_changes_neither_their_content_nor_their_key(scope, start, small):
+    config = small("pools", fisher_scope=scope, base_actions=2)
+    other = {"fisher_samples": 9, "score_estimator": "velocity", "fisher_point": "clean", "fisher_time": 0.5,
+             "fisher_time_width": 0.1, "clip_for_fisher": True}  # fmt: skip
+    amended = config.model_copy(update={name: other[name] for name in config.unread()})
+    assert amended != config
+    stored = []
+    for chosen in (config, amended):
+        learner = start("pools", [(chosen, 0)])
+        learner.advance(chosen.steps)
+        stored.append(learner.outputs()[0].tensors)
+    assert stored[0].keys() == stored[1].keys()
+    assert all(torch.equal(stored[0][name], stored[1][name]) for name in stored[0])
+    stage = SYSTEM.stage("pools")
+    assert stage.identity(config, {}, "d", 0) == stage.identity(amended, {}, "d", 0)
+    read = small("pools", fisher_scope=scope, base_actions=3)
+    assert stage.identity(config, {}, "d", 0) != stage.identity(read, {}, "d", 0)
 
 
 @pytest.mark.parametrize("changes", GEOMETRIES)

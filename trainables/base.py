@@ -79,10 +79,16 @@ class SettingFinding:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Named tensors plus a small JSON value: how learners and artifacts are stored (safetensors + JSON)."""
+    """Named tensors plus a small JSON value: how learners and artifacts are stored (safetensors + JSON).
+
+    Attributes:
+        log: tensors that a learner only ever appends to, [rows, ...]: a replay. Rows that are there never change, so
+            that a checkpoint stores the new ones alone and names the files that hold the others.
+    """
 
     tensors: Mapping[str, torch.Tensor]
     meta: Mapping[str, Any] = field(default_factory=dict)
+    log: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Source(Protocol):

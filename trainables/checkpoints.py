@@ -13,9 +13,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from .artifacts import Damaged, read_snapshot, write_snapshot, write_text
+from .artifacts import Damaged, read_manifest, read_snapshot, write_snapshot, write_text
 from .base import Snapshot
 from .config import FrozenConfig
+from .row_log import FOLDER as ROWS
+from .row_log import Chunk, RowLog
 
 BEST = "best.json"
 
@@ -73,6 +75,8 @@ class PassedOver:
 class Checkpoints:
     """Snapshots in ``folder/step-NNN``; ``folder/best.json`` names the best of them.
 
+    What a learner only appends to lies in ``folder/rows``, each row once; every snapshot names the files it stands on.
+
     Args:
         folder: belongs to one stage of one trial.
         keep_last: how many of the newest to keep.
@@ -82,6 +86,7 @@ class Checkpoints:
         self.folder, self.keep_last = folder, keep_last
         self.passed_over: list[PassedOver] = []
         """Damaged ones met by :meth:`latest`; they are out of the way."""
+        self._rows = RowLog(folder)
 
     def save(self, step: int, snapshot: Snapshot) -> Path:
         """Store a snapshot and drop all but the newest and the best.
@@ -90,7 +95,8 @@ class Checkpoints:
             OSError: it could not be written; nothing of it is left, and the older ones are still there.
         """
         path = self.folder / f"step-{step:010d}"
-        write_snapshot(path, snapshot)
+        chunks = self._rows.extend(snapshot.log)
+        write_snapshot(path, snapshot, {ROWS: [chunk.to_json() for chunk in chunks]} if chunks else None)
         self._prune()
         return path
 
@@ -98,7 +104,7 @@ class Checkpoints:
         """The newest whole snapshot; damaged ones are put out of the way. None when there is none."""
         for path in self._newest_first():
             try:
-                return read_snapshot(path)
+                return self._whole(path)
             except Damaged as error:
                 self.passed_over.append(PassedOver(step_of(path), error.what))
                 # Under its own name it would count among the newest. What is aside is collected after a day.
@@ -120,10 +126,16 @@ class Checkpoints:
         """Remove them all, once their stage is published."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _whole(self, path: Path) -> Snapshot:
+        snapshot = read_snapshot(path)
+        log = self._rows.read(chunks_of(path))
+        return Snapshot(snapshot.tensors, snapshot.meta, log)
+
     def _prune(self) -> None:
         kept = {*self._newest_first()[: self.keep_last], best_of(self.folder)}
         for old in set(self._newest_first()) - kept:
             shutil.rmtree(old, ignore_errors=True)
+        drop_unnamed_rows(self.folder)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)
@@ -134,6 +146,26 @@ def best_of(folder: Path) -> Path | None:
     step = _best(folder).get("step")
     path = folder / f"step-{step:010d}" if isinstance(step, int) else None
     return path if path and path.is_dir() else None
+
+
+def chunks_of(path: Path) -> list[Chunk]:
+    """The files of rows that a checkpoint stands on.
+
+    Raises:
+        Damaged: its manifest cannot be read.
+    """
+    return [Chunk(**chunk) for chunk in read_manifest(path).get(ROWS, [])]
+
+
+def drop_unnamed_rows(folder: Path) -> int:
+    """Delete the files of rows that no checkpoint of a stage stands on any more; returns their bytes."""
+    named: set[str] = set()
+    for path in folder.glob("step-*"):
+        try:
+            named |= {chunk.name for chunk in chunks_of(path)}
+        except Damaged:
+            return 0  # nobody knows what it stands on
+    return RowLog(folder).drop_all_but(named)
 
 
 def step_of(path: Path) -> int:

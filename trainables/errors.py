@@ -73,6 +73,23 @@ class Diverged(Exception):
         return type(self), (self.what, self.step)
 
 
+class EnvironmentFailed(Exception):
+    """An environment raised, or answered with what is not a number, in mid-episode; the learner's state is whole.
+
+    Args:
+        what: what happened, in the environment's own words where it has any.
+        steps: environment steps of the interrupted advance that were taken.
+        metrics: means over them, one value per lane, as :meth:`.base.Learner.advance` would have returned.
+    """
+
+    def __init__(self, what: str, steps: int = 0, metrics: dict[str, list[float]] | None = None):
+        self.what, self.steps, self.metrics = what, steps, metrics or {}
+        super().__init__(what)
+
+    def __reduce__(self):
+        return type(self), (self.what, self.steps, self.metrics)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name: ``did you mean `a`?``, or the list of what is known."""
     known = sorted(known)

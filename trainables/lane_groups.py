@@ -5,10 +5,14 @@ Legend: P lanes in groups of at most G.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .base import Lane, Learner, Score, Snapshot
+
+if TYPE_CHECKING:
+    import torch
 
 
 class LaneGroups(Learner):
@@ -56,19 +60,19 @@ class LaneGroups(Learner):
             for index, state in enumerate(states)
             for name, value in state.tensors.items()
         }
-        return Snapshot(tensors, {"step": self.step, "groups": [dict(state.meta) for state in states]})
+        log = {
+            f"group.{index}.{name}": value
+            for index, state in enumerate(states)
+            for name, value in state.log.items()
+        }
+        return Snapshot(tensors, {"step": self.step, "groups": [dict(state.meta) for state in states]}, log)
 
     def load_state(self, snapshot: Snapshot) -> None:
         """Continue from :meth:`state`."""
         self.step = snapshot.meta["step"]
         for index, meta in enumerate(snapshot.meta["groups"]):
-            prefix = f"group.{index}."
-            tensors = {
-                name.removeprefix(prefix): value
-                for name, value in snapshot.tensors.items()
-                if name.startswith(prefix)
-            }
-            self._states[index] = Snapshot(tensors, meta)
+            tensors, log = (_of_group(part, index) for part in (snapshot.tensors, snapshot.log))
+            self._states[index] = Snapshot(tensors, meta, log)
 
     def outputs(self) -> list[Snapshot]:
         """One per lane, in their order."""
@@ -85,6 +89,14 @@ class LaneGroups(Learner):
         return learner
 
 
+def _of_group(tensors: Mapping[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
+    prefix = f"group.{index}."
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def _at_rest(state: Snapshot) -> Snapshot:
     """A state whose tensors no longer occupy the device."""
-    return Snapshot({name: value.cpu() for name, value in state.tensors.items()}, state.meta)
+    tensors, log = (
+        {name: value.cpu() for name, value in part.items()} for part in (state.tensors, state.log)
+    )
+    return Snapshot(tensors, state.meta, log)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .base import Learner, Score, Snapshot
 from .checkpoints import Cadence, CheckpointPolicy, Checkpoints
 from .disk_room import no_room
+from .errors import EnvironmentFailed
 from .events import (
     CheckpointDamaged,
     Checkpointed,
@@ -103,7 +104,7 @@ class Training:
         }
         try:
             path = self.checkpoints.save(
-                step, Snapshot(state.tensors, {"learner": state.meta, "course": course})
+                step, Snapshot(state.tensors, {"learner": state.meta, "course": course}, state.log)
             )
         except Exception as error:
             if (reason := no_room(error)) is None:
@@ -120,7 +121,7 @@ class Training:
         snapshot = self.checkpoints.latest()
         if snapshot is None:
             return
-        self.learner.load_state(Snapshot(snapshot.tensors, snapshot.meta["learner"]))
+        self.learner.load_state(Snapshot(snapshot.tensors, snapshot.meta["learner"], snapshot.log))
         course = snapshot.meta["course"]
         self._sums, self._counted_steps = course["sums"], course["counted_steps"]
         self._cpu_s, self._wall_s = course["cpu_s"], course.get("wall_s", 0.0)
@@ -129,9 +130,18 @@ class Training:
     def _advance(self, steps: int) -> None:
         # Bursts have fixed borders, so that sums of floats come out equal after an interruption.
         cpu_s, wall_s = time.process_time(), time.monotonic()
-        metrics = self.learner.advance(steps)
+        try:
+            metrics = self.learner.advance(steps)
+        except EnvironmentFailed as failed:
+            # The learner stands at a border between two steps: what it has learnt so far is kept.
+            self._count(failed.metrics, failed.steps)
+            self.save()
+            raise
         self._cpu_s += time.process_time() - cpu_s
         self._wall_s += time.monotonic() - wall_s
+        self._count(metrics, steps)
+
+    def _count(self, metrics: Mapping[str, list[float]], steps: int) -> None:
         for name, values in metrics.items():
             held = self._sums.setdefault(name, [0.0] * len(values))
             self._sums[name] = [total + value * steps for total, value in zip(held, values, strict=True)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...trainables.checkpoints import best_of
+from ...trainables.checkpoints import ROWS, best_of, drop_unnamed_rows
 from ..record.journal import Fact
 from ..store.base import size_of
 from ..store.stage_use import OVER
@@ -78,6 +78,7 @@ class CheckpointBudget:
         """Drop what must go now."""
         stored = list(self._stored())
         total = sum(checkpoint.bytes for checkpoint in stored)
+        total += sum(size_of(folder) for folder in self.trials.glob(f"*/*/{ROWS}"))
         going = sorted(
             (checkpoint for checkpoint in stored if checkpoint.rank is not None),
             key=lambda checkpoint: (checkpoint.rank, checkpoint.written),
@@ -87,7 +88,7 @@ class CheckpointBudget:
             if total <= self.budget_bytes:
                 break
             if _drop(checkpoint.path):
-                total -= checkpoint.bytes
+                total -= checkpoint.bytes + drop_unnamed_rows(checkpoint.path.parent)
                 dropped.setdefault(checkpoint.trial, []).append(checkpoint)
         for trial, gone in dropped.items():
             size, names = sum(one.bytes for one in gone), [one.name for one in gone]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...trainables.artifacts import Damaged, verify
-from ...trainables.checkpoints import best_of
+from ...trainables.checkpoints import best_of, drop_unnamed_rows
 from ..paths import Home
 from ..record.journal import writer_of
 from .base import Leftover, Stages, size_of
@@ -100,6 +100,8 @@ def _delete(item: Item, store: Stages, home: Home, limits: Limits) -> tuple[int,
         aside = path.with_name(f".{path.name.lstrip('.')}.{uuid.uuid4().hex}.aside")
         os.rename(path, aside)
         shutil.rmtree(aside)
+        if item.kind == "checkpoint":
+            size += drop_unnamed_rows(path.parent)
     else:
         path.unlink(missing_ok=True)
     return size, ""

@@ -1,6 +1,7 @@
 """A learner's course: what it reports does not depend on interruptions."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,15 @@ import pytest
 import torch
 from flowsweep.trainables.artifacts import MANIFEST
 from flowsweep.trainables.base import Learner, Score, Snapshot
-from flowsweep.trainables.checkpoints import NEVER, CheckpointPolicy, Checkpoints, best_of, step_of
+from flowsweep.trainables.checkpoints import (
+    NEVER,
+    CheckpointPolicy,
+    Checkpoints,
+    best_of,
+    drop_unnamed_rows,
+    step_of,
+)
+from flowsweep.trainables.errors import EnvironmentFailed
 from flowsweep.trainables.training import Training
 
 
@@ -193,3 +202,87 @@ def test_without_room_for_a_checkpoint_the_trial_goes_on_and_nothing_half_writte
     assert stored[:4] == ["checkpoint", "checkpoint", "checkpoint_skipped", "checkpoint_skipped"]
     assert set(stored[4:]) == {"checkpoint"}
     assert kinds.count("evaluated") == 2
+
+
+class Appender(Wanderer):
+    """Remembers every place it has been at, and may be stopped by its environment."""
+
+    def __init__(self, fail_at: int = 0):
+        super().__init__()
+        self.places, self.fail_at = torch.empty(0, 2), fail_at
+
+    def advance(self, steps):
+        for done in range(steps):
+            if self.step + 1 == self.fail_at:
+                raise EnvironmentFailed("the wind broke it", done, {"place": [0.5, 0.5]} if done else {})
+            super().advance(1)
+            self.places = torch.cat([self.places, self.x.unsqueeze(0)])
+        return {"place": self.x.tolist()}
+
+    def state(self):
+        state = super().state()
+        return Snapshot(state.tensors, state.meta, {"places": self.places})
+
+    def load_state(self, snapshot):
+        super().load_state(snapshot)
+        self.places = snapshot.log["places"]
+
+
+def appending(folder: Path, learner: Learner, every_steps: int = 100) -> Training:
+    policy = CheckpointPolicy(every_s=None, every_steps=every_steps, keep_last=2)
+    return Training("walk", learner, 1000, [3, 4], folder, policy=policy)
+
+
+def test_rows_that_are_only_appended_are_written_once_and_checkpoints_do_not_grow(tmp_path: Path):
+    checkpoint_bytes, rows_bytes = {}, {}
+    for event in appending(tmp_path, Appender()):
+        if event.kind == "checkpoint":
+            newest = max(tmp_path.glob("step-*"))
+            checkpoint_bytes[event.step] = (newest / "tensors.safetensors").stat().st_size
+            rows_bytes[event.step] = sum(file.stat().st_size for file in (tmp_path / "rows").iterdir())
+    assert len(set(checkpoint_bytes.values())) == 1
+    assert rows_bytes[1000] < 1000 * 2 * 4 + 10 * 200, "every row lies there once"
+    assert len(Checkpoints(tmp_path).latest().log["places"]) == 1000
+
+
+def test_a_killed_run_goes_on_with_the_rows_its_checkpoint_stands_on(tmp_path: Path):
+    whole = Appender()
+    list(appending(tmp_path / "whole", whole))
+    killed = Appender()
+    for event in appending(tmp_path / "killed", killed):
+        if event.step >= 350:
+            break
+    resumed = Appender()
+    training = appending(tmp_path / "killed", resumed)
+    assert resumed.step == 300
+    assert torch.equal(resumed.places, whole.places[:300])
+    list(training)
+    assert torch.equal(resumed.places, whole.places)
+
+
+def test_damaged_rows_make_their_checkpoints_unusable_and_never_pass_for_whole(tmp_path: Path):
+    list(appending(tmp_path, Appender(), every_steps=500))
+    newest = sorted((tmp_path / "rows").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:-4] + b"junk")
+    checkpoints = Checkpoints(tmp_path)
+    assert len(checkpoints.latest().log["places"]) == 500
+    assert "SHA-256 of rows" in checkpoints.passed_over[0].reason
+
+
+def test_rows_no_checkpoint_stands_on_are_deleted_with_the_last_that_did(tmp_path: Path):
+    list(appending(tmp_path, Appender()))
+    assert drop_unnamed_rows(tmp_path) == 0
+    for path in tmp_path.glob("step-*"):
+        shutil.rmtree(path)
+    assert drop_unnamed_rows(tmp_path) > 0
+    assert not list((tmp_path / "rows").iterdir())
+
+
+def test_what_was_learnt_before_an_environment_failed_is_stored(tmp_path: Path):
+    with pytest.raises(EnvironmentFailed, match="the wind broke it"):
+        list(appending(tmp_path, Appender(fail_at=373), every_steps=10_000))
+    mended = Appender()
+    training = appending(tmp_path, mended)
+    assert mended.step == 372
+    list(training)
+    assert mended.step == 1000

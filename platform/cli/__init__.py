@@ -18,6 +18,7 @@ from . import (
     cluster,
     data,
     drill,
+    environments,
     going_on,
     launching,
     records,
@@ -49,6 +50,7 @@ for panel, rooms in {
         app.add_typer(room.app)
 app.add_typer(launching.app, name="cluster", rich_help_panel="On a cluster")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
+app.add_typer(environments.app, name="environments", rich_help_panel="Data")
 
 
 def _print_version(wanted: bool) -> None:

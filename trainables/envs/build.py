@@ -54,6 +54,26 @@ def make_environment(spec: EvaluationSpec, render: bool = False) -> Any:
         ) from error
 
 
+def make_quiet_simulator(env_id: str, kwargs: dict[str, Any], render: bool) -> Any:
+    """An environment of gymnasium as it is: neither cut nor checked, so that a step may return six values.
+
+    Raises:
+        UserError: the id names a module to import.
+    """
+    import gymnasium
+
+    if ":" in env_id:
+        raise UserError(
+            "an environment is named by its id alone, without a module to import",
+            key="environment",
+            value=env_id,
+            fix="Register it where it is defined; a package of systems may do so when it is imported.",
+        )
+    if render:
+        kwargs = {**kwargs, "render_mode": "rgb_array"}
+    return gymnasium.make(env_id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+
+
 def _make_gymnasium(name: str, kwargs: dict[str, Any]) -> Any:
     import gymnasium
 

@@ -145,7 +145,7 @@ def _write(aside: Path, record: SweepRecord, trial: TrialRecord, sources: Mappin
     about = _about(record, trial)
     stages = {name: dict(config) for name, config in trial.configs.items()}
     spec = record.started["spec"]
-    config = {"system": spec["system"], "dataset": spec["dataset"], "stages": stages}
+    config = {"system": spec["system"], **record.source.named, "stages": stages}
     (aside / "config.yaml").write_text(dump_yaml(config), encoding="utf-8")
     (aside / ABOUT).write_text(json.dumps(about, indent=2, allow_nan=False), encoding="utf-8")
     every = tables(record)
@@ -167,6 +167,7 @@ def _about(record: SweepRecord, trial: TrialRecord) -> dict[str, Any]:
         "system": started["spec"]["system"],
         "stage": trial.through,
         "seeds": list(trial.seeds),
+        "split": "tune" if trial.phase == "search" else "test",
         "params": dict(trial.params),
         "configs": {name: dict(config) for name, config in trial.configs.items()},
         "metric": f"{trial.through}/{record.metric.split('/', 1)[1]}",
@@ -175,7 +176,10 @@ def _about(record: SweepRecord, trial: TrialRecord) -> dict[str, Any]:
         "steps": steps,
         "rule": RULE,
         "best_checkpoint": best_checkpoint(record.paths, trial),
-        "dataset": {name: started["dataset"].get(name) for name in ("name", "fingerprint")},
+        record.source.kind: {
+            "name": record.source.name,
+            "fingerprint": record.source_facts.get("fingerprint"),
+        },
         "stage_keys": {f"{use.stage} seed {use.seed}": use.key for use in trial.stages},
         **{name: started.get(name) for name in ("flowsweep_version", "code_version", "device", "versions")},
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..trainables.source_ref import SourceRef
+
 
 def readme(about: Mapping[str, Any]) -> str:
     """The page as Markdown; ``about`` is what ``export.json`` says."""
     value = "not scored" if about["value"] is None else f"{about['value']:.6g}"
     confirmed = f", which confirms {about['confirms']} on test seeds" if about["confirms"] else ""
-    best = about["best_checkpoint"]
+    source, best = SourceRef.among(about), about["best_checkpoint"]
     other = (
         f"The best evaluation on the way was at step {best['step']:,} ({best['value']:.6g}); its state is a checkpoint of"
         " the sweep and not part of this folder.\n"
@@ -20,7 +22,7 @@ def readme(about: Mapping[str, Any]) -> str:
     seeds = ", ".join(str(seed) for seed in about["seeds"])
     return f"""# {about["sweep"]}: {about["trial"]}
 
-Trial {about["trial"]}{confirmed}, of the system `{about["system"]}`, learnt from `{about["dataset"]["name"]}`.
+Trial {about["trial"]}{confirmed}, of the system `{about["system"]}`, learnt from the {source.kind} `{source.name}`.
 
 - `{about["metric"]}`: {value}, the mean over the seeds {seeds}
 - policies of step {about["step"]:,} of {about["steps"]:,}: {about["rule"]}
@@ -30,7 +32,7 @@ Trial {about["trial"]}{confirmed}, of the system `{about["system"]}`, learnt fro
 | `policy-seed-N/tensors.safetensors`, `meta.json` | the policy's weights and settings, observation scale included |
 | `policy-seed-N/manifest.json` | their SHA-256, checked on loading |
 | `config.yaml` | the full configuration of every stage, as a sweep file takes it |
-| `export.json` | all of the above as JSON, with versions, dataset fingerprint and keys of the stages it stands on |
+| `export.json` | all of the above as JSON, with versions, {source.kind} fingerprint and keys of the stages it stands on |
 | `metrics.parquet`, `episodes.parquet` | every reported value by step and seed; every evaluation episode |
 
 {_loading(about)}"""
@@ -52,6 +54,6 @@ lanes = {len(about["seeds"])}  # one policy per seed: {seeds}
 actions = policy.act(observations, [torch.Generator().manual_seed(0) for _ in range(lanes)])  # in [-1, 1]
 ```
 
-`load_learner` opens the dataset too and scores: `load_learner(folder).evaluate(seeds={about["seeds"]}, episodes=50)`.
+`load_learner` opens the {SourceRef.among(about).kind} too and scores: `load_learner(folder).evaluate(seeds={about["seeds"]}, episodes=50)`.
 Without flowsweep, the weights open with `safetensors.torch.load_file`, the tables with any Parquet reader.
 """

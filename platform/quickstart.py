@@ -32,7 +32,7 @@ def quickstart_plan(home: Home, smallest: bool, progress: Callable[[int, int], N
         progress: told environment steps made and wanted while the dataset is made.
     """
     spec = load_spec(SWEEP, {**(SMALLEST if smallest else {}), "name": free_name(home, SWEEP)})
-    ensure_dataset(spec.dataset, progress=progress)
+    ensure_dataset(spec.source.name, progress=progress)
     return make_plan(spec, home)
 
 

@@ -97,7 +97,7 @@ def rerun(
             "this trial was never scored, so there is nothing to compare", key="--trial", value=name
         )
     given = {**course.request} | {"illustrate": False} | ({"device": device} if device else {})
-    request, changes = _alone_or_spread(TrialRequest.model_validate(given, strict=False), spread)
+    request, changes = _alone_or_spread(TrialRequest.recorded(given), spread)
     crowd = _room(started) if request.workers.counts else contextlib.nullcontext()
     with crowd, tempfile.TemporaryDirectory(prefix="rerun-", dir=paths.root) as folder:
         store = _recorded_store(started, home) if reuse_stages else StageStore(Path(folder) / "stages")

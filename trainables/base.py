@@ -22,6 +22,7 @@ from pydantic import Field
 from .acceleration import Acceleration
 from .config import FrozenConfig
 from .errors import PackageMissing, UnknownSystem, UserError, nearest
+from .source_ref import SourceKind, Split
 
 if TYPE_CHECKING:
     import torch
@@ -109,11 +110,17 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Lane(Generic[C]):
-    """One member of a fused program: its own configuration, seed and upstream outputs."""
+    """One member of a fused program: its own configuration, seed and upstream outputs.
+
+    Attributes:
+        split: ``test`` where the trial is scored for the confirmation. Systems whose problems are disjoint lists draw from
+            the list meant. Outputs that others share are always computed under ``tune``.
+    """
 
     config: C
     seed: int
     upstream: Mapping[str, Snapshot] = field(default_factory=dict)
+    split: Split = "tune"
 
 
 @dataclass(frozen=True)
@@ -198,6 +205,8 @@ class Stage(ABC, Generic[C]):
     """Whether nothing it does depends on ``steps`` but where it ends. A trial can then be taken further from its end,
     and is what it would have been with more steps from the start."""
     config_type: type[C]
+    learns_from: SourceKind = "dataset"
+    """What its system learns from; told to it by the system."""
     spread: ClassVar[Literal["data_parallel", "shards"] | None] = None
     """How several workers may compute one output (see :meth:`Learner.join`); None where one must do it alone.
     Data parallel equals a single worker up to the order in which gradients are summed, shards to the last bit."""
@@ -205,7 +214,7 @@ class Stage(ABC, Generic[C]):
     """Every metric :meth:`Learner.advance` and :meth:`Learner.evaluate` report, with what it means."""
 
     def identity(
-        self, config: C, upstream_keys: Mapping[str, str], dataset_fingerprint: str, seed: int
+        self, config: C, upstream_keys: Mapping[str, str], source_fingerprint: str, seed: int
     ) -> dict[str, Any]:
         """Everything the output depends on and nothing else; device and worker count stay out."""
         return {
@@ -213,7 +222,7 @@ class Stage(ABC, Generic[C]):
             "version": self.version,
             "config": config.model_dump(mode="json"),
             "upstream": dict(sorted(upstream_keys.items())),
-            "dataset": dataset_fingerprint,
+            self.learns_from: source_fingerprint,
             "seed": seed,
         }
 
@@ -246,9 +255,10 @@ class System:
     """A tunable whole: stages in order, what it learns from, and named complete configurations.
 
     Attributes:
-        open_source: opens a source by the name a sweep gives (``dataset:``), raising UserError when it
-            cannot be had or does not fit the system.
+        open_source: opens a source by the name a sweep gives, raising UserError when it cannot be had or does not fit
+            the system.
         presets: name to a function returning a full config for every stage.
+        learns_from: what that source is, and the key of the sweep file that names it.
     """
 
     name: str
@@ -257,6 +267,14 @@ class System:
     stages: tuple[Stage[Any], ...]
     open_source: Callable[[str], Source]
     presets: Mapping[str, Callable[[], Mapping[str, StageConfig]]]
+    learns_from: SourceKind = "dataset"
+
+    def __post_init__(self) -> None:
+        for stage in self.stages:
+            told = vars(stage).get("learns_from", self.learns_from)
+            if told != self.learns_from:
+                raise ValueError(f"stage {stage.name} is shared with a system that learns from {told}s")
+            stage.learns_from = self.learns_from
 
     def stage(self, name: str) -> Stage[Any]:
         """The stage of that name.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .artifacts import Damaged, read_snapshot
 from .base import Lane, Learner, Snapshot, Stage, load_system
 from .config import parse
 from .errors import UserError
-from .offline_stage import OfflineStage
+from .source_ref import SourceRef
 
 if TYPE_CHECKING:
     from .envs.policy import Policy
@@ -20,13 +20,22 @@ ABOUT = "export.json"
 FORMAT = 1
 
 
+@runtime_checkable
+class ActingStage(Protocol):
+    """A stage whose outputs stand for policies."""
+
+    def policy(self, lanes: Sequence[Lane], outputs: Sequence[Snapshot], device: str) -> Policy:
+        """The policies that stored outputs stand for, one lane per output."""
+        ...
+
+
 def policy_folder(seed: int) -> str:
     """Where the policy of a seed lies within an export."""
     return f"policy-seed-{seed}"
 
 
 def load_policy(folder: str | Path, device: str = "cpu") -> Policy:
-    """The exported policies as one policy of as many lanes as there are seeds; no dataset is needed.
+    """The exported policies as one policy of as many lanes as there are seeds; what they learnt from is not opened.
 
     Args:
         folder: what `flowsweep export` wrote.
@@ -35,19 +44,19 @@ def load_policy(folder: str | Path, device: str = "cpu") -> Policy:
         UserError: this is no export, is damaged, or its stage has no policies.
     """
     stage, lanes, outputs, _ = _read(Path(folder))
-    if not isinstance(stage, OfflineStage):
+    if not isinstance(stage, ActingStage):
         raise UserError(f"{stage.name} learns no policy", key=str(folder), fix="Use `load_learner`.")
     return stage.policy(lanes, outputs, device)
 
 
 def load_learner(folder: str | Path, device: str = "cpu") -> Learner:
-    """The exported result as a learner that can be scored (``evaluate``) but not trained; opens its dataset.
+    """The exported result as a learner that can be scored (``evaluate``) but not trained; opens what it learnt from.
 
     Raises:
-        UserError: this is no export, is damaged, or its dataset is not here.
+        UserError: this is no export, is damaged, or what it learnt from is not here.
     """
     stage, lanes, outputs, about = _read(Path(folder))
-    source = load_system(about["system"]).open_source(about["dataset"]["name"])
+    source = load_system(about["system"]).open_source(SourceRef.among(about).name)
     return stage.finished(lanes, outputs, source, device)
 
 
@@ -66,4 +75,5 @@ def _read(folder: Path) -> tuple[Stage, Sequence[Lane], Sequence[Snapshot], Mapp
         outputs = [read_snapshot(folder / policy_folder(seed)) for seed in about["seeds"]]
     except Damaged as error:
         raise UserError(f"is damaged: {error.what}", key=str(error.path), fix="Export it again.") from None
-    return stage, [Lane(config, seed) for seed in about["seeds"]], outputs, about
+    split = about.get("split", "tune")
+    return stage, [Lane(config, seed, split=split) for seed in about["seeds"]], outputs, about

@@ -11,6 +11,7 @@ from pydantic import Field
 from .acceleration import Acceleration
 from .checkpoints import CheckpointPolicy
 from .config import FrozenConfig
+from .source_ref import SourceRef, Split
 
 
 class Share(FrozenConfig):
@@ -86,12 +87,14 @@ class TrialRequest(FrozenConfig):
     """Name of the trial within its sweep."""
     system: str
     """Registered system."""
-    dataset: str
+    source: SourceRef
     """What the system learns from."""
     configs: Mapping[str, Mapping[str, Any]]
     """Full configuration of every stage."""
     seeds: tuple[int, ...] = Field(min_length=1)
     """One lane per seed."""
+    split: Split = "tune"
+    """Whether it is scored for the search or for the confirmation, where the system's problems differ."""
     through: str
     """The last stage of the walk."""
     episodes: int
@@ -116,3 +119,11 @@ class TrialRequest(FrozenConfig):
     """Metric of its last stage by which its best checkpoint is chosen, and whether it is maximized."""
     illustrate: bool = False
     """Whether to picture the result at the end."""
+
+    @classmethod
+    def recorded(cls, given: Mapping[str, Any]) -> TrialRequest:
+        """A request as journals and workers hold it; older ones know nothing to learn from but a ``dataset``."""
+        if "dataset" in given:
+            rest = {name: value for name, value in given.items() if name != "dataset"}
+            given = {**rest, "source": {"kind": "dataset", "name": given["dataset"]}}
+        return cls.model_validate(given, strict=False)

@@ -85,7 +85,7 @@ class Job:
         config = parse(stage.config_type, dict(self.request.configs[stage.name]), stage.name)
         upstream = {name: self.store.load(key) for name, key in self.upstream.items()}
         learner = stage.start(
-            [Lane(config, self.seed, upstream)], system.open_source(self.request.dataset), device
+            [Lane(config, self.seed, upstream)], system.open_source(self.request.source.name), device
         )
         if world > 1:
             learner.join(rank, world)

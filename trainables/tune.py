@@ -75,9 +75,7 @@ class StageWalk(Trainable):
             self._spool.heard()
         try:
             if self._walk is None:
-                self._walk = Walk(
-                    TrialRequest.model_validate(self._request, strict=False), self._store, self._folder
-                )
+                self._walk = Walk(TrialRequest.recorded(self._request), self._store, self._folder)
                 self._events = iter(self._walk)
             complete = self._gather(events)
         except Interrupted:

@@ -38,7 +38,7 @@ class Walk:
     def __init__(self, request: TrialRequest, store: ArtifactStore, folder: Path):
         self.request, self.store, self.folder = request, store, folder
         self.system = load_system(request.system)
-        self.source = self.system.open_source(request.dataset)
+        self.source = self.system.open_source(request.source.name)
         position = self.system.stages.index(self.system.stage(request.through))
         self.stages = self.system.stages[: position + 1]
         self.configs = {
@@ -195,7 +195,8 @@ class Walk:
         return learner
 
     def _lanes(self, stage: Stage) -> list[Lane]:
-        return [Lane(self.configs[stage.name], seed, self._outputs[seed]) for seed in self.request.seeds]
+        config, split = self.configs[stage.name], self.request.split
+        return [Lane(config, seed, self._outputs[seed], split) for seed in self.request.seeds]
 
     def _identity(self, stage: Stage, seed: int) -> dict:
         return stage.identity(self.configs[stage.name], self._keys[seed], self.source.fingerprint, seed)

@@ -25,7 +25,7 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     confirmed = [row for row in rows if row.phase != "search"]
     console.print(
         f"\n[bold]{record.name}[/bold]  {record.status}  {record.started['spec']['system']} on "
-        f"{record.started['spec']['dataset']}"
+        f"{record.source.name}"
     )
     most = None if every_trial else MOST_ROWS
     print_rows("Search (tuning seeds)", record, searched, most)

@@ -55,7 +55,7 @@ def plan(sweep: SweepArgument, set_: Set = None, name: Name = None, as_json: Jso
 def show_plan(made) -> None:
     """Print a plan for a person."""
     spec = made.spec
-    console.print(f"[bold]{spec.name}[/bold]  {spec.system} on {spec.dataset}")
+    console.print(f"[bold]{spec.name}[/bold]  {spec.system} on {spec.source.name}")
     for goal in spec.objective.goals:
         console.print(f"  objective  {goal.direction} {goal.metric}")
     for limit in spec.constraints:
@@ -63,7 +63,7 @@ def show_plan(made) -> None:
     if spec.search.from_:
         console.print(f"  learns of  {', '.join(spec.search.from_)}", markup=False)
     for finding in made.source.get("findings", ()):
-        console.print(f"  dataset    {finding['level']}: {finding['text']}", markup=False)
+        console.print(f"  {spec.source.kind:<11}{finding['level']}: {finding['text']}", markup=False)
     for text in made.warnings:
         console.print(f"  warning    {text}", markup=False)
     searched = [

@@ -32,7 +32,7 @@ def changes_since(plan: Plan, before: Sequence[Fact]) -> Changes:
     if not sessions:
         return Changes()
     then, now = sessions[-1], plan.fingerprint
-    fingerprint = (then.get("dataset") or {}).get("fingerprint")
+    fingerprint = (then.get(plan.spec.source.kind) or {}).get("fingerprint")
     data = () if fingerprint in (None, now) else (f"fingerprint {fingerprint[:12]} then, {now[:12]} now",)
     code = then.get("code")
     installed = versions()
@@ -58,8 +58,8 @@ def check_unchanged(changes: Changes, plan: Plan, anyway: bool) -> None:
     if changes.data:
         raise Refused(
             f"has changed since the sweep began: {'; '.join(changes.data)}",
-            key="dataset",
-            value=plan.spec.dataset,
+            key=plan.spec.source.kind,
+            value=plan.spec.source.name,
             fix=fix.format("data"),
         )
     if changes.code:

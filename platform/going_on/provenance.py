@@ -26,12 +26,13 @@ RECORDED_PACKAGES = (
 
 
 def provenance(plan: Plan) -> dict[str, Any]:
-    """What `sweep_started` says: the sweep, its plan, its data, this code, this machine."""
+    """What `sweep_started` says: the sweep, its plan, what it learns from, this code, this machine."""
+    source = plan.spec.source
     return {
         "name": plan.spec.name,
         "spec": plan.spec.model_dump(mode="json"),
         "plan": plan.to_json(),
-        "dataset": {**plan.source, "name": plan.spec.dataset, "fingerprint": plan.fingerprint},
+        source.kind: {**plan.source, "name": source.name, "fingerprint": plan.fingerprint},
         "code_version": code_version(),
         "code": system_code(plan.resolved.system),
         "flowsweep_version": version("flowsweep"),

@@ -95,7 +95,7 @@ def take_up(
         tuple(facts),
         record,
     )
-    despite = [*(f"dataset: {text}" for text in changes.data), *changes.code]
+    despite = [*(f"{plan.spec.source.kind}: {text}" for text in changes.data), *changes.code]
     return list(read(paths.journal)), {"despite": despite} if despite else {}
 
 

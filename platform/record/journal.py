@@ -4,8 +4,8 @@ A line is ``{"seq": 7, "time": 1760000000.0, "kind": "decision", "trial": "t3", 
 are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact says in ``data``:
 
 ====================  ==================================================================================================
-``sweep_started``     name, spec, plan, code_version, code {versions, modules}, flowsweep_version, dataset {name,
-                      fingerprint}, host, device, versions
+``sweep_started``     name, spec, plan, code_version, code {versions, modules}, flowsweep_version, host, device, versions;
+                      dataset, environment or problem {name, fingerprint}: what is learnt from
 ``sweep_resumed``     the same, as it is now; despite: changes of data or code it goes on over
 ``sweep_ended``       status, reason
 ``trial_proposed``    number, phase (search, confirm, baseline), params, configs, seeds, through, confirms (which trial)

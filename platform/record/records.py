@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ...trainables.source_ref import SourceRef
 from ..paths import SweepPaths
 from ..running.failures import class_of
 from ..sweep.goals import Goals, is_feasible
@@ -117,7 +118,8 @@ class SweepRecord:
     """All that is known of one sweep.
 
     Attributes:
-        started: what ``sweep_started`` said; ``spec``, ``plan``, ``dataset``, ``versions`` and so on.
+        started: what ``sweep_started`` said; ``spec``, ``plan``, ``versions`` and so on, and what is learnt from under its
+            kind (``dataset``, ``environment`` or ``problem``).
         sessions: (from, to) in unix seconds, one for every start and resume; ``to`` is None while the last one
             runs or when it died.
         status: ``running`` until ``sweep_ended``; then its word.
@@ -153,6 +155,16 @@ class SweepRecord:
     def goals(self) -> Goals:
         """Its objectives and constraints."""
         return Goals.recorded(self.started["spec"])
+
+    @property
+    def source(self) -> SourceRef:
+        """What it learns from."""
+        return SourceRef.among(self.started["spec"])
+
+    @property
+    def source_facts(self) -> Mapping[str, Any]:
+        """What was recorded of it when the sweep was last taken up: fingerprint, sizes, findings."""
+        return self.started.get(self.source.kind) or {}
 
     def phase(self, phase: str) -> list[TrialRecord]:
         """The trials of a phase in the order they were proposed."""

@@ -53,6 +53,7 @@ class SweepSummary:
     Attributes:
         status: ``running``, ``finished``, ``interrupted`` (asked to stop), ``died`` (nobody runs it and nobody ended
             it; it can be resumed), or ``damaged`` with the reason in ``note``.
+        dataset, environment, problem: what it learns from, under its kind; the others are empty.
         trials: how many of each status, all phases.
         best: the objective of the best trial, its confirmation where there is one.
         started, ended: unix seconds of the first start and the last end.
@@ -63,6 +64,8 @@ class SweepSummary:
     status: str
     system: str = ""
     dataset: str = ""
+    environment: str = ""
+    problem: str = ""
     metric: str = ""
     trials: Mapping[str, int] | None = None
     best: float | None = None
@@ -96,7 +99,7 @@ def summarize(paths: SweepPaths) -> SweepSummary:
         name=paths.name,
         status=status,
         system=spec["system"],
-        dataset=spec["dataset"],
+        **record.source.named,
         metric=record.metric,
         trials=dict(Counter(trial.status for trial in record.trials.values())),
         best=first.score.mean if first else None,

@@ -15,6 +15,8 @@ from .page import Column, Labelled, Page, Row, Section, Table
 from .text import NOTHING, counted, duration, listing, moment, number, span, times
 
 GOOD_ENDS = ("finished", "pruned")
+OF_DATASETS = ("episodes", "transitions", "observation_dim", "action_dim", "reward_min", "reward_max")
+"""What is told of a dataset; of environments and problems, everything is."""
 
 
 def report_page(record: SweepRecord) -> Page:
@@ -30,7 +32,7 @@ def report_page(record: SweepRecord) -> Page:
         speed(record),
         stopped(record),
         failures(record),
-        dataset(record),
+        learnt_from(record),
         shown(record),
         again(record),
         Section("The sweep as it was run", code=dump_yaml(record.started["spec"])),
@@ -67,13 +69,13 @@ def lead(record: SweepRecord) -> str:
 def facts(record: SweepRecord) -> list[Labelled]:
     """What was run on what, when and with what."""
     started, spec = record.started, record.started["spec"]
-    data, versions = started.get("dataset", {}), started.get("versions", {})
+    data, versions = record.source_facts, started.get("versions", {})
     goal = "larger is better" if record.direction == "maximize" else "smaller is better"
     begun, ended = (record.sessions[0][0], record.sessions[-1][1]) if record.sessions else (None, None)
     seeds = spec.get("seeds", {})
     listed = [
         ("System", f"{spec['system']}, preset {spec.get('preset', 'default')}"),
-        ("Dataset", spec["dataset"]),
+        (record.source.kind.capitalize(), record.source.name),
         ("Fingerprint", data.get("fingerprint", "")),
         ("Objective", f"{record.metric}, {goal}"),
         ("Seeds", f"tune {listing(seeds.get('tune', ()))}; test {listing(seeds.get('test', ()))}"),
@@ -226,17 +228,19 @@ def failures(record: SweepRecord) -> Section | None:
     return Section("Failures", tables=[Table(heads, rows)]) if rows else None
 
 
-def dataset(record: SweepRecord) -> Section | None:
+def learnt_from(record: SweepRecord) -> Section | None:
     """What was learnt from, and what checking it turned up."""
-    data = record.started.get("dataset", {})
+    kind, data = record.source.kind, record.source_facts
+    told = OF_DATASETS if kind == "dataset" else [key for key in data if key not in ("name", "fingerprint")]
     listed = [
-        f"{key.replace('_', ' ')} {number(data[key])}"
-        for key in ("episodes", "transitions", "observation_dim", "action_dim", "reward_min", "reward_max")
-        if data.get(key) is not None
+        f"{key.replace('_', ' ')} {value if isinstance(value, str) else number(value)}"
+        for key in told
+        if isinstance(value := data.get(key), str | int | float)
     ]
     rows = [Row([found["level"], found["text"]]) for found in data.get("findings", ())]
     table = [Table([Column("level", status=True), Column("finding", long=True)], rows)] if rows else []
-    return Section("Dataset", [", ".join(listed)] if listed else [], tables=table) if listed or rows else None
+    text = [", ".join(listed)] if listed else []
+    return Section(kind.capitalize(), text, tables=table) if listed or rows else None
 
 
 def shown(record: SweepRecord) -> Section | None:

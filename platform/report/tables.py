@@ -1,7 +1,8 @@
 """A sweep as Arrow tables, written as Parquet, for whoever wants to analyse it elsewhere.
 
 ``trials``    one row per trial: what it was, how it ended, what it scored and cost; one column per searched parameter;
-              ``updates_per_s`` and ``cpu_s_per_update`` are of its last stage and of one seed
+              ``updates_per_s`` and ``cpu_s_per_update`` are of its last stage and of one seed; what it learnt from stands in
+              a column named by its kind: ``dataset``, ``environment`` or ``problem``
 ``curves``    one row per trial, stage, step, seed and metric
 ``episodes``  one row per evaluation episode and value
 ``stages``    one row per shared stage output a trial computed or reused
@@ -99,6 +100,9 @@ def _trials(record: SweepRecord) -> pa.Table:
         )
         rows.append({**_facts_of(trial), **score})
     table = _table(rows, schema)
+    if record.started:
+        names = pa.array([record.source.name] * len(rows), text)
+        table = table.append_column(record.source.kind, names)
     if record.started and not record.goals.single:
         for name in record.goals.metrics:
             values = [scored[t].metrics.get(name) if t in scored else None for t in record.trials]

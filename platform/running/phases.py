@@ -96,9 +96,10 @@ def _propose(
     request = TrialRequest(
         trial=name,
         system=spec.system,
-        dataset=spec.dataset,
+        source=spec.source,
         configs=configs,
         seeds=spec.seeds.test if confirming else spec.seeds.tune,
+        split="test" if confirming else "tune",
         through=facts.get("through", plan.resolved.stage),
         episodes=spec.confirm.episodes if confirming else spec.evaluation.episodes,
         evaluate_every_steps=None if confirming else spec.evaluation.every_steps,

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ...search_spaces.conditions import in_order, is_active
 from ...search_spaces.parameters import Choice, Integer, Space
+from ...trainables.source_ref import SourceRef
 from ..errors import Refused, UserError, nearest
 from ..paths import Home
 from ..record.records import SweepRecord, TrialRecord, read_sweep
@@ -89,15 +90,8 @@ def _differences(resolved: Resolved, fingerprint: str, record: SweepRecord) -> I
         return
     if then["system"] != spec.system:
         yield f"system {then['system']} there, {spec.system} here"
-    data = record.started.get("dataset", {})
-    if data.get("fingerprint") != fingerprint:
-        there = (
-            then["dataset"]
-            if then["dataset"] != spec.dataset
-            else f"fingerprint {data.get('fingerprint', '')[:12]}"
-        )
-        here = spec.dataset if then["dataset"] != spec.dataset else fingerprint[:12]
-        yield f"dataset {there} there, {here} here"
+    if text := _source_difference(spec.source, fingerprint, record):
+        yield text
     goals, ours = Goals.recorded(then), Goals.of(spec)
     if [(g.metric, g.direction) for g in goals.objectives] != [
         (g.metric, g.direction) for g in ours.objectives
@@ -107,6 +101,17 @@ def _differences(resolved: Resolved, fingerprint: str, record: SweepRecord) -> I
         there = ", ".join(limit.text for limit in goals.constraints) or "none"
         yield f"constraints {there} there, {', '.join(limit.text for limit in ours.constraints) or 'none'} here"
     yield from _setting_differences(resolved, record)
+
+
+def _source_difference(here: SourceRef, fingerprint: str, record: SweepRecord) -> str | None:
+    there, then = record.source, record.source_facts.get("fingerprint", "")
+    if there.kind != here.kind:
+        return f"{there} there, {here} here"
+    if then == fingerprint:
+        return None
+    if there.name != here.name:
+        return f"{there} there, {here.name} here"
+    return f"{here.kind} fingerprint {then[:12]} there, {fingerprint[:12]} here"
 
 
 def _setting_differences(resolved: Resolved, record: SweepRecord) -> Iterator[str]:

@@ -93,7 +93,7 @@ class Plan:
         return {
             "name": spec.name,
             "system": spec.system,
-            "dataset": {"name": spec.dataset, "fingerprint": self.fingerprint},
+            spec.source.kind: {"name": spec.source.name, "fingerprint": self.fingerprint},
             "objective": spec.objective.model_dump(),
             "constraints": [limit.text for limit in spec.constraints],
             "trials": spec.search.trials,
@@ -134,7 +134,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     if not elsewhere:
         check_acceleration(spec.resources.acceleration)
         check_store(home, spec.storage.stages)
-    source = resolved.system.open_source(spec.dataset)
+    source = resolved.system.open_source(spec.source.name)
     resolved = resolve(spec, source)
     check_search(resolved, elsewhere=elsewhere)
     if not elsewhere and not home.sweep(spec.name).journal.exists():

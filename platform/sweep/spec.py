@@ -14,6 +14,7 @@ from ...trainables.acceleration import Acceleration
 from ...trainables.checkpoints import CheckpointPolicy
 from ...trainables.config import FrozenConfig, parse
 from ...trainables.errors import UserError
+from ...trainables.source_ref import KINDS, SourceRef
 from ..paths import checked_name
 from .search_spec import Constraints, OneOrMore, Search
 from .share_spec import Custom, StageResources
@@ -124,8 +125,12 @@ class SweepSpec(FrozenConfig):
     """Name of the sweep and of its folder."""
     system: str
     """Registered system to tune."""
-    dataset: str
-    """What it learns from: a Minari dataset id."""
+    dataset: str | None = None
+    """What it learns from, where its system learns from a dataset: a Minari dataset id."""
+    environment: str | None = None
+    """What it learns from, where its system learns from an environment."""
+    problem: str | None = None
+    """What it learns from, where its system learns from a problem."""
     preset: str = "default"
     """Named complete configuration of the system that `stages` amends."""
     stages: Mapping[str, Mapping[str, Any]] = {}
@@ -146,6 +151,11 @@ class SweepSpec(FrozenConfig):
     tracking: Tracking = Tracking()
     storage: Storage = Storage()
     checkpoints: CheckpointPolicy = CheckpointPolicy()
+
+    @property
+    def source(self) -> SourceRef:
+        """What it learns from; known to be the one its system takes once the sweep is resolved."""
+        return SourceRef.among({kind: getattr(self, kind) for kind in KINDS})
 
     @field_validator("name")
     @classmethod

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from ...trainables.source_ref import KINDS
 from ..record.journal import Fact
 from ..running.failures import class_of
 from .text import MAX_PARAM, as_tags, as_text, fitted, flat, unix_ms
@@ -55,7 +56,7 @@ class RunUpdate:
         params: never changed once sent.
         tags: the newest value counts.
         metrics: (key, value, unix milliseconds, step).
-        dataset: name, fingerprint and source, when known.
+        dataset: name, fingerprint and source, when known and learnt from.
         links: tag to the name of the run it points at.
         artifacts: (path within the sweep's folder, folder in the tracker).
         texts: file name in the tracker to content.
@@ -90,7 +91,7 @@ def translate(
         facts: consecutive facts of a journal.
         steps: brought up to date. A step at or before the last one sent is a repetition after a resume from a
             checkpoint and is left out, so that curves have one point per step.
-        shared: what later trials take from ``sweep_started`` (dataset, tags); brought up to date.
+        shared: what later trials take from ``sweep_started`` (what is learnt from, tags); brought up to date.
         unfit: gets a line for each fact that does not say what its kind should; it must not hold up the others.
     """
     updates: dict[str, RunUpdate] = {}
@@ -110,16 +111,18 @@ _Run = Callable[[str], RunUpdate]
 
 def _sweep_started(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
     data, update = fact.data, run(SWEEP)
-    dataset = data.get("dataset") or {}
-    shared["dataset"] = dict(dataset)
+    kind = next((kind for kind in KINDS if data.get(kind)), "dataset")
+    source = data.get(kind) or {}
+    shared["dataset"] = dict(source) if kind == "dataset" else {}
+    shared["source"] = {kind: source["name"]} if source.get("name") else {}
     shared["tags"] = as_tags(
         {
             "mlflow.source.name": "flowsweep",
             "mlflow.source.git.commit": data.get("code_version"),
             "flowsweep.code_version": data.get("code_version"),
             "flowsweep.version": data.get("flowsweep_version"),
-            "flowsweep.dataset": dataset.get("name"),
-            "flowsweep.dataset_fingerprint": dataset.get("fingerprint"),
+            f"flowsweep.{kind}": source.get("name"),
+            f"flowsweep.{kind}_fingerprint": source.get("fingerprint"),
             "flowsweep.device": data.get("device"),
             "flowsweep.host": data.get("host"),
         }
@@ -145,7 +148,7 @@ def _sweep_ended(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str
 def _trial_proposed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
     data, update = fact.data, run(trial_run(fact.trial or ""))
     update.title, update.start_ms = str(fact.trial), unix_ms(fact)
-    values = {**flat(data.get("configs", {})), **data.get("params", {})}
+    values = {**shared.get("source", {}), **flat(data.get("configs", {})), **data.get("params", {})}
     update.params |= {fitted(key): as_text(value)[:MAX_PARAM] for key, value in values.items()}
     update.tags |= shared.get("tags", {})
     update.tags |= as_tags(

@@ -148,6 +148,7 @@ def walked(toy_sweep, tmp_path: Path):
     from flowsweep.platform.store.stages import StageStore
     from flowsweep.platform.sweep.resolve import resolve
     from flowsweep.trainables.request import TrialRequest
+    from flowsweep.trainables.source_ref import SourceRef
     from flowsweep.trainables.walk import Walk
 
     home = Home(tmp_path / "home")
@@ -159,7 +160,8 @@ def walked(toy_sweep, tmp_path: Path):
         spec, paths = toy_sweep(name=sweep, stages={"base": {"width": width}}), home.sweep(sweep)
         configs = resolve(spec).trial_configs({})
         request = TrialRequest(
-            trial=trial, system="toy", dataset="toy/points", configs=configs, seeds=(0,), through=through,
+            trial=trial, system="toy", source=SourceRef(kind="dataset", name="toy/points"),
+            configs=configs, seeds=(0,), through=through,
             episodes=2, evaluate_every_steps=10, best_by=best_by,
         )  # fmt: skip
         with Journal(paths.journal) as journal:

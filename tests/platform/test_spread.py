@@ -21,6 +21,7 @@ from flowsweep.trainables.base import Lane, Learner
 from flowsweep.trainables.checkpoints import CheckpointPolicy, Checkpoints
 from flowsweep.trainables.fidec import SYSTEM
 from flowsweep.trainables.request import Share, TrialRequest, Workers
+from flowsweep.trainables.source_ref import SourceRef
 from flowsweep.trainables.spread import Spread
 from flowsweep.trainables.spread_worker import Job, work
 from flowsweep.trainables.training import Training
@@ -39,7 +40,8 @@ def job(umaze_dataset, tmp_path: Path):
     ) -> Job:
         configs = {"pretrain": {**PRETRAIN, **(pretrain or {})}, "pools": {**POOLS, **(pools or {})}}
         request = TrialRequest(
-            trial="t", system="fidec", dataset=umaze_dataset, seeds=(0,), through="pretrain", episodes=1,
+            trial="t", system="fidec", source=SourceRef(kind="dataset", name=umaze_dataset),
+            seeds=(0,), through="pretrain", episodes=1,
             configs=configs, workers=Workers(counts={"pretrain": 2, "pools": 2}, retries=2),
             checkpoints=CheckpointPolicy(every_s=None, every_steps=200),
         )  # fmt: skip
@@ -62,7 +64,7 @@ def learner_of(job: Job) -> Learner:
     stage = SYSTEM.stage(job.stage)
     upstream = {name: job.store.load(key) for name, key in job.upstream.items() if name != job.stage}
     config = stage.config_type.model_validate(job.request.configs[job.stage], strict=False)
-    return stage.start([Lane(config, 0, upstream)], SYSTEM.open_source(job.request.dataset), "cpu")
+    return stage.start([Lane(config, 0, upstream)], SYSTEM.open_source(job.request.source.name), "cpu")
 
 
 def test_pools_put_together_from_workers_are_those_that_were_stored_by_one(job, tmp_path: Path):

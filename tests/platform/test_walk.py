@@ -10,6 +10,7 @@ from flowsweep.trainables.artifacts import Finished, read_snapshot
 from flowsweep.trainables.errors import Diverged
 from flowsweep.trainables.leaving import LEAVE
 from flowsweep.trainables.request import TrialRequest
+from flowsweep.trainables.source_ref import SourceRef
 from flowsweep.trainables.tune import StageWalk
 from flowsweep.trainables.walk import Walk
 
@@ -21,7 +22,8 @@ def walk(toy_sweep, tmp_path: Path):
 
     def build(trial="t0", seeds=(0, 1), through="tune", tune=None) -> Walk:
         request = TrialRequest(
-            trial=trial, system="toy", dataset="toy/points", configs={**configs, "tune": {**configs["tune"], **(tune or {})}},
+            trial=trial, system="toy", source=SourceRef(kind="dataset", name="toy/points"),
+            configs={**configs, "tune": {**configs["tune"], **(tune or {})}},
             seeds=seeds, through=through, episodes=3, evaluate_every_steps=10,
         )  # fmt: skip
         return Walk(request, StageStore(tmp_path / "stages"), tmp_path / trial)

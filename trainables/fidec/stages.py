@@ -72,9 +72,9 @@ class PoolsStage(OfflineStage[PoolsConfig]):
         **EVALUATION,
     }
 
-    def identity(self, config, upstream_keys, dataset_fingerprint, seed):
+    def identity(self, config, upstream_keys, source_fingerprint, seed):
         """As for any stage, less what its result does not depend on: how the pass is cut, and what is not read."""
-        identity = super().identity(config, upstream_keys, dataset_fingerprint, seed)
+        identity = super().identity(config, upstream_keys, source_fingerprint, seed)
         for field in ("steps", *config.unread()):
             identity["config"].pop(field)
         return identity

@@ -23,6 +23,7 @@ from flowsweep.platform.sweep.resolve import resolve
 from flowsweep.trainables.artifacts import Finished, Provenance
 from flowsweep.trainables.base import Snapshot
 from flowsweep.trainables.request import TrialRequest
+from flowsweep.trainables.source_ref import SourceRef
 from flowsweep.trainables.walk import Walk
 
 
@@ -45,7 +46,8 @@ def walk(toy_sweep, tmp_path: Path):
 
     def go(store, trial: str) -> list:
         request = TrialRequest(
-            trial=trial, system="toy", dataset="toy/points", configs=configs, seeds=(0,), through="tune", episodes=2
+            trial=trial, system="toy", source=SourceRef(kind="dataset", name="toy/points"),
+            configs=configs, seeds=(0,), through="tune", episodes=2
         )  # fmt: skip
         return list(Walk(request, store, tmp_path / trial))
 

@@ -121,12 +121,14 @@ def test_a_rerun_is_by_one_worker_and_says_so(toy_sweep, tmp_path):
     from flowsweep.platform.store.stages import StageStore
     from flowsweep.platform.sweep.plan import make_plan
     from flowsweep.trainables.request import TrialRequest
+    from flowsweep.trainables.source_ref import SourceRef
     from flowsweep.trainables.walk import Walk
 
     home = Home(tmp_path)
     plan, paths = make_plan(toy_sweep(), home), home.sweep("toy")
     request = TrialRequest(
-        trial="t0", system="toy", dataset="toy/points", configs=plan.resolved.trial_configs({}), seeds=(0,),
+        trial="t0", system="toy", source=SourceRef(kind="dataset", name="toy/points"),
+        configs=plan.resolved.trial_configs({}), seeds=(0,),
         through="tune", episodes=2,
     )  # fmt: skip
     spread = {**request.model_dump(mode="json"), "workers": {"counts": {"base": 3}}}

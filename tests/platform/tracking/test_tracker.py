@@ -52,6 +52,7 @@ def test_a_sweep_its_trials_and_its_stages_become_runs_that_point_at_each_other(
     assert points["refine/episodes_spent"] == [(100, 20)]
     assert points["value"] == [(0, 0.75)]
     assert trial.data.params == {
+        "dataset": "D4RL/pointmaze/large-v2",
         "refine.kl_radius": "0.01",
         "refine.steps": "100",
         "refine.critic.layers": "[256, 256]",

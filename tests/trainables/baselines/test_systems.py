@@ -13,6 +13,7 @@ from flowsweep.trainables.config import parse
 from flowsweep.trainables.errors import UserError
 from flowsweep.trainables.fidec import SYSTEM as FIDEC
 from flowsweep.trainables.request import TrialRequest
+from flowsweep.trainables.source_ref import SourceRef
 from flowsweep.trainables.walk import Walk
 
 NAMES = ["fql", "ifql", "rebrac"]
@@ -129,7 +130,8 @@ def test_a_walk_through_the_stage_store_ends_with_a_scored_policy(system, umaze_
 
     def walk(trial: str):
         request = TrialRequest(
-            trial=trial, system=system, dataset=umaze_dataset, configs=configs, seeds=(0,), through=last, episodes=1
+            trial=trial, system=system, source=SourceRef(kind="dataset", name=umaze_dataset),
+            configs=configs, seeds=(0,), through=last, episodes=1
         )  # fmt: skip
         return list(Walk(request, StageStore(tmp_path / "stages"), tmp_path / trial))
 

@@ -19,6 +19,7 @@ from flowsweep.trainables.fidec.fisher import Fisher, score_at
 from flowsweep.trainables.fidec.joint_config import JointConfig
 from flowsweep.trainables.fidec.pools import BLOCK
 from flowsweep.trainables.request import TrialRequest
+from flowsweep.trainables.source_ref import SourceRef
 from flowsweep.trainables.streams import Streams
 from flowsweep.trainables.walk import Walk
 
@@ -40,7 +41,8 @@ def walk(umaze_dataset, small, tmp_path: Path):
             "pools": small("pools").model_dump(mode="json"),
         }
         request = TrialRequest(
-            trial=trial, system="fidec", dataset=umaze_dataset, configs=configs, seeds=(0,), through="pools",
+            trial=trial, system="fidec", source=SourceRef(kind="dataset", name=umaze_dataset),
+            configs=configs, seeds=(0,), through="pools",
             episodes=1,
         )  # fmt: skip
         events = list(Walk(request, StageStore(tmp_path / "stages"), tmp_path / trial))

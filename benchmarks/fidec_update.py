@@ -3,6 +3,10 @@
     python benchmarks/fidec_update.py [--json] [--hidden 256,256 --hidden 512,512,512,512] [--samples 4,8]
                                       [--acceleration eager,compile] [--without-onednn]
 
+Beside each row stand the arithmetic of its matrix products, counted operator by operator, in GFLOP and in passes (one
+network of that size over one batch), and the share it reaches of the rate of square products of the networks' width,
+measured in the same rounds.
+
 The ratios are taken within one run, rounds interleaved, one torch thread, minimum over rounds; only they carry
 over to another machine. "joint" trains flow, critics and residual together as published (system fidec-joint);
 "joint exact" is the same with GELU and layer normalisation as cheap as those of the other rows. With ``compile`` the
@@ -20,11 +24,28 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from flowsweep.trainables.base import Lane, Learner, Snapshot
+from flowsweep.trainables.baselines import FQL
 from flowsweep.trainables.data.dataset import DatasetInfo, FlatDataset
 from flowsweep.trainables.fidec import JOINT_SYSTEM, SYSTEM
 from flowsweep.trainables.fidec.config import PoolsConfig, PretrainConfig, RefineConfig
+from flowsweep.trainables.products import raw_product
+from torch.utils._python_dispatch import TorchDispatchMode
 
 COMPILED = " compiled"
+SQUARE = "(square product)"
+BATCH = 256
+COLUMNS = {
+    "CPU ms": ("cpu_s", 1e3, ".2f"),
+    "passes": ("passes", 1, ".0f"),
+    "GFLOP": ("gflop", 1, ".2f"),
+    "GFLOP/s": ("gflop_per_s", 1, ".0f"),
+    "share": ("share", 1, ".0%"),
+    "/ pool": ("to_pool", 1, ".2f"),
+    "/ fresh": ("to_fresh", 1, ".2f"),
+    "/ eager": ("to_eager", 1, ".2f"),
+    "compiling s": ("compiling_s", 1, ".1f"),
+}
+"""Title to figure, factor and format."""
 ROWS, EPISODE_STEPS, OBSERVATIONS, ACTIONS = 100_000, 200, 17, 6
 
 
@@ -72,7 +93,12 @@ def pools(config: PoolsConfig, states: int) -> Snapshot:
 def learners(dataset: FlatDataset, hidden: tuple[int, ...], samples: list[int]) -> dict[str, Learner]:
     """The learners to time, by name."""
     pretrain = SYSTEM.stage("pretrain").start([Lane(PretrainConfig(hidden=hidden), 0)], dataset, "cpu")
-    found = {"pretrain": pretrain}
+    upstream = {"pretrain": pretrain.outputs()[0]}
+    fql = FQL.presets["official"]()["distill"].model_copy(update={"hidden": hidden})
+    found = {
+        "pretrain": pretrain,
+        "fql": FQL.stage("distill").start([Lane(fql, 0, upstream)], dataset, "cpu"),
+    }
     for count in samples:
         stored = pools(PoolsConfig(fisher_samples=count), len(dataset.states))
         upstream = {"pretrain": pretrain.outputs()[0], "pools": stored}
@@ -86,6 +112,51 @@ def learners(dataset: FlatDataset, hidden: tuple[int, ...], samples: list[int]) 
             config = published.model_copy(update={"hidden": hidden, "fisher_samples": count, **cheaper})
             found[f"{name} K{count}"] = JOINT_SYSTEM.stage("joint").start([Lane(config, 0)], dataset, "cpu")
     return found
+
+
+class Arithmetic(TorchDispatchMode):
+    """Counts the floating-point operations of matrix products."""
+
+    PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_linear_pointwise")
+
+    def __init__(self):
+        super().__init__()
+        self.flop = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        """Run the operator, and count it if it is a product: two per multiply-add of the result."""
+        result = function(*args, **(kwargs or {}))
+        name = function.overloadpacket.__name__
+        if name in self.PRODUCTS:
+            left = args[1] if name in ("addmm", "baddbmm") else args[0]
+            self.flop += 2 * result.numel() * left.shape[-1]
+        return result
+
+
+def flop_per_update(learner: Learner) -> int:
+    """Floating-point operations of the matrix products of one update, without what is done once per report."""
+    found = []
+    for steps in (1, 2):
+        with Arithmetic() as counted:
+            learner.advance(steps)
+        found.append(counted.flop)
+    return found[1] - found[0]
+
+
+class SquareProducts:
+    """The control: products of a batch with a square matrix as wide as the networks; an "update" is one of them."""
+
+    def __init__(self, width: int):
+        draw = torch.Generator().manual_seed(0)
+        self.left = torch.randn(BATCH, width, generator=draw)
+        self.right = torch.randn(width, width, generator=draw)
+        self.flop = 2 * BATCH * width * width
+
+    def advance(self, steps: int) -> None:
+        """Multiply that often."""
+        with torch.no_grad():
+            for _ in range(steps):
+                raw_product(self.left, self.right)
 
 
 def cpu_s(run: Callable[[], object]) -> float:
@@ -109,7 +180,7 @@ def children_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def measure(found: dict[str, Learner], rounds: int, round_s: float) -> dict[str, float]:
+def measure(found: dict[str, Learner | SquareProducts], rounds: int, round_s: float) -> dict[str, float]:
     """Least CPU-seconds per update over interleaved rounds of about ``round_s`` each."""
     steps = {}
     for name, learner in found.items():
@@ -124,13 +195,19 @@ def measure(found: dict[str, Learner], rounds: int, round_s: float) -> dict[str,
 
 
 def report(
-    hidden: tuple[int, ...], best: dict[str, float], compiling: dict[str, float]
+    hidden: tuple[int, ...], best: dict[str, float], compiling: dict[str, float], flop: dict[str, int]
 ) -> list[dict[str, object]]:
-    """One row per figure, with its ratios to refinement of the same K, computed the same way."""
+    """One row per figure: its arithmetic, and its ratios to refinement of the same K, computed the same way."""
     rows = []
+    rate = flop[SQUARE] / best[SQUARE]
+    one_pass = flop["pretrain"] / 3  # forward, and backward to weights and inputs
     for name, taken in best.items():
         rest = name.partition(" K")[2]  # "4", or "4 compiled"
         row: dict[str, object] = {"hidden": "x".join(map(str, hidden)), "update": name, "cpu_s": taken}
+        arithmetic = flop[name.removesuffix(COMPILED)]
+        row |= {"gflop": arithmetic / 1e9, "gflop_per_s": arithmetic / taken / 1e9}
+        if name != SQUARE:
+            row |= {"passes": arithmetic / one_pass, "share": arithmetic / taken / rate}
         for kind in ("pool", "fresh"):
             if rest and (base := best.get(f"refine {kind} K{rest}")):
                 row[f"to_{kind}"] = taken / base
@@ -143,12 +220,18 @@ def report(
 def measured(hidden: tuple[int, ...], dataset: FlatDataset, arguments: argparse.Namespace):
     """The rows of one network size."""
     samples = [int(count) for count in arguments.samples.split(",")]
-    found, compiling = learners(dataset, hidden, samples), {}
+    found: dict[str, Learner | SquareProducts] = {SQUARE: SquareProducts(max(hidden))}
+    found |= learners(dataset, hidden, samples)
+    flop = {
+        name: learner.flop if isinstance(learner, SquareProducts) else flop_per_update(learner)
+        for name, learner in found.items()
+    }
+    compiling = {}
     if arguments.compile:
         for name, learner in learners(dataset, hidden, samples).items():
             compiling[name + COMPILED] = compiling_s(learner)
             found[name + COMPILED] = learner
-    return report(hidden, measure(found, arguments.rounds, arguments.round_s), compiling)
+    return report(hidden, measure(found, arguments.rounds, arguments.round_s), compiling, flop)
 
 
 def main() -> None:
@@ -175,16 +258,12 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    columns = ("to_pool", "to_fresh", "to_eager", "compiling_s")
-    print(
-        f"{'hidden':<18}{'update':<26}{'CPU ms':>9}{'/ pool':>10}{'/ fresh':>10}{'/ eager':>10}{'compiling s':>13}"
-    )
+    print(f"{'hidden':<18}{'update':<26}" + "".join(f"{title:>12}" for title in COLUMNS))
     for row in rows:
-        figures = (f"{row[name]:.2f}" if name in row else "" for name in columns)
-        print(
-            f"{row['hidden']:<18}{row['update']:<26}{1e3 * row['cpu_s']:>9.2f}"
-            "{:>10}{:>10}{:>10}{:>13}".format(*figures)
-        )
+        figures = [
+            f"{factor * row[name]:{shape}}" if name in row else "" for name, factor, shape in COLUMNS.values()
+        ]
+        print(f"{row['hidden']:<18}{row['update']:<26}" + "".join(f"{figure:>12}" for figure in figures))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from .perceptron import Units, perceptron
 from .products import affine, worth_a_call_each
 
 Params = dict[str, torch.Tensor]
@@ -77,7 +78,10 @@ class MLP:
         """[P, B, I] to [P, B, O], or to [P, E, B, O] for an ensemble."""
         flat = {name: value.flatten(0, -3) for name, value in params.items()}
         if worth_a_call_each(inputs, self.multiplications // (self.members or 1)):
-            x = self._one_by_one(flat, inputs)
+            if torch.compiler.is_compiling():
+                x = self._one_by_one(flat, inputs)
+            else:
+                x = perceptron(self._units, flat, inputs)
         else:
             x = inputs
             if self.members is not None:
@@ -110,6 +114,10 @@ class MLP:
                     if self.affine_norm:
                         x = torch.addcmul(params[f"{layer}.shift"], x, params[f"{layer}.scale"])
         return x
+
+    @property
+    def _units(self) -> Units:
+        return Units(len(self.sizes) - 1, self.tanh_gelu, self.layer_norm, self.affine_norm)
 
     @property
     def multiplications(self) -> int:

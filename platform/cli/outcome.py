@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .incidents import tell_incidents
 from .leaderboards import MOST_ROWS, print_goals, print_rows
-from .shared import console
+from .shared import console, styled
 
 if TYPE_CHECKING:
     from ..paths import SweepPaths
@@ -24,8 +24,11 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     searched = [row for row in rows if row.phase == "search"]
     confirmed = [row for row in rows if row.phase != "search"]
     console.print(
-        f"\n[bold]{record.name}[/bold]  {record.status}  {record.started['spec']['system']} on "
-        f"{record.source.name}"
+        styled(
+            "\n",
+            (record.name, "bold"),
+            f"  {record.status}  {record.started['spec']['system']} on {record.source.name}",
+        )
     )
     most = None if every_trial else MOST_ROWS
     print_rows("Search (tuning seeds)", record, searched, most)
@@ -78,7 +81,7 @@ def _print_findings(record: SweepRecord) -> None:
     found = summarized(findings(record))
     if not found:
         return
-    console.print("\n[bold]Settings that were not at work[/bold]")
+    console.print(styled(("\nSettings that were not at work", "bold")))
     total = len(record.phase("search"))
     for one in found:
         console.print(f"  {one.setting}  ({trials_text(one, total)})  {one.reason}", markup=False)

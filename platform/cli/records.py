@@ -14,7 +14,7 @@ from ..record.journal import read
 from .cluster import Address, Cluster, Insecure
 from .leaderboards import best_json, goals_json, print_best, score_text
 from .outcome import show_sweep
-from .shared import Json, SweepName, console, grid, numbers, print_json
+from .shared import Json, SweepName, console, grid, numbers, print_json, styled
 
 if TYPE_CHECKING:
     from ..record.results import SweepRecord, TrialRecord
@@ -115,7 +115,7 @@ def best(name: SweepName, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
     else:
-        console.print(f"[bold]{found['trial']}[/bold]  {numbers(row.params)}")
+        console.print(styled((found["trial"], "bold"), f"  {numbers(row.params)}"))
         console.print(
             f"  {record.metric} {score_text(row)}  on seeds {list(row.seeds)}  ({row.score.method})",
             markup=False,

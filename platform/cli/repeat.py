@@ -10,7 +10,7 @@ import typer
 
 from ..paths import Home
 from .records import recorded
-from .shared import Json, SweepName, console, gib, print_json
+from .shared import Json, SweepName, console, gib, print_json, styled
 
 app = typer.Typer()
 
@@ -74,7 +74,7 @@ def rerun(
 
 def _tell(verdict, rule: str) -> None:
     style = {"reproduced": "green", "within noise": "yellow", "not reproduced": "red"}[verdict.verdict]
-    console.print(f"\n{verdict.trial}: [bold {style}]{verdict.verdict}[/]")
+    console.print(styled(f"\n{verdict.trial}: ", (verdict.verdict, f"bold {style}")))
     if verdict.recorded is not None:
         step = "" if verdict.step is None else f" at step {verdict.step:,}, the last evaluation"
         console.print(f"  {verdict.metric}{step}: {verdict.recorded!r} recorded, {verdict.rerun!r} now")
@@ -85,7 +85,7 @@ def _tell(verdict, rule: str) -> None:
         console.print(f"  95 % interval of the difference: ±{verdict.margin:.3g}")
     for change in verdict.changes:
         console.print(f"  changed since: {change}", markup=False)
-    console.print(f"  [dim]{rule}[/dim]")
+    console.print(f"  {rule}", style="dim")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..paths import Home
-from .shared import Json, ProgressBar, console, gib, grid, print_json, settings
+from .shared import Json, ProgressBar, console, gib, grid, print_json, settings, styled
 
 if TYPE_CHECKING:
     from ..going_on.taking_up import Going
@@ -31,12 +31,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing until th
 def read_plan(sweep: str, assignments: list[str] | None, name: str | None, address: str | None = None):
     """The plan of a sweep file with command-line changes in place."""
     from ..sweep.plan import make_plan
-    from ..sweep.spec import load_spec
+    from ..sweep.spec import load_spec, sweep_file
+    from ..sweep.yaml_file import Text, placed
 
     overrides = settings(assignments or [])
     if name is not None:
-        overrides["name"] = name
-    return make_plan(load_spec(sweep, overrides), Home.default(), elsewhere=address is not None)
+        overrides["name"] = Text(name)
+    spec = load_spec(sweep, overrides)
+    with placed(sweep_file(sweep), overrides):
+        return make_plan(spec, Home.default(), elsewhere=address is not None)
 
 
 @app.command()
@@ -55,7 +58,7 @@ def plan(sweep: SweepArgument, set_: Set = None, name: Name = None, as_json: Jso
 def show_plan(made) -> None:
     """Print a plan for a person."""
     spec = made.spec
-    console.print(f"[bold]{spec.name}[/bold]  {spec.system} on {spec.source.name}")
+    console.print(styled((spec.name, "bold"), f"  {spec.system} on {spec.source.name}"))
     for goal in spec.objective.goals:
         console.print(f"  objective  {goal.direction} {goal.metric}")
     for limit in spec.constraints:

@@ -20,7 +20,7 @@ from .search_spec import Constraints, OneOrMore, Search
 from .share_spec import Custom, StageResources
 from .stop_spec import Budget, Stop
 from .storage_spec import Storage
-from .yaml_file import overridden, read_yaml
+from .yaml_file import overridden, placed, read_yaml
 
 
 class Seeds(FrozenConfig):
@@ -171,12 +171,15 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | None = None) -> S
 
     Args:
         path: a YAML file, or the name of a shipped sweep (``quickstart``).
-        overrides: dotted key to a value in YAML notation (``search.trials`` to ``"4"``), applied last.
+        overrides: dotted key to a value in YAML notation (``search.trials`` to ``"4"``), or to a
+            :class:`~.yaml_file.Text`; applied last.
 
     Raises:
         UserError: the file cannot be read, or says something that cannot work; every mistake is named.
     """
-    return parse(SweepSpec, overridden(read_yaml(sweep_file(path)), overrides or {}))
+    file = sweep_file(path)
+    with placed(file, overrides):
+        return parse(SweepSpec, overridden(read_yaml(file), overrides or {}))
 
 
 def shipped_sweeps() -> dict[str, Path]:

@@ -49,9 +49,27 @@ def test_a_plan_can_be_read_by_a_script(run, sweep):
 
 
 def test_a_mistake_ends_with_a_message_and_exit_code_2(run, sweep):
-    code, _, err = run("plan", sweep(serch={}))
+    file = sweep(serch={})
+    code, _, err = run("plan", file)
     assert code == 2
-    assert err == "Error: serch: unknown key. Did you mean `search`?\n"
+    assert err == f"Error: {file}:27:1: serch: unknown key. Did you mean `search`?\n"
+
+
+def test_a_mistake_of_the_command_line_has_no_place_in_the_file(run, sweep):
+    code, _, err = run("plan", sweep(), "--set", "search.trials=0")
+    assert (code, err.splitlines()[0][:22]) == (2, "Error: search.trials: ")
+
+
+def test_a_name_is_text_whatever_it_looks_like(run, sweep):
+    for name in ("20240101", "1e3", "null", "010", "yes"):
+        assert json.loads(run("plan", sweep(), "--name", name, "--json")[1])["name"] == name
+
+
+def test_text_of_the_user_is_shown_as_it_is(run, sweep):
+    space = {"tune.rate": {"low": 0.1, "high": 0.2, "reason": "[/bold]x :smile: [red]y"}}
+    code, out, _ = run("plan", sweep(space=space))
+    assert code == 0
+    assert "[/bold]x :smile: [red]y" in out
 
 
 def test_a_setting_without_a_value_is_explained(run, sweep):

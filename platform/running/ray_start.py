@@ -22,6 +22,7 @@ START_FIX = (
     "or start it once with `ray start --head` and use `--address auto`."
 )
 LOGS_FIX = "Ray's logs are in the newest folder of /tmp/ray; `flowsweep doctor` looks for usual causes."
+SHORT_FIX = "Set RAY_TMPDIR to a folder with a short name, such as /tmp."
 ADDRESS_FIX = "Is it up, and is this Ray's own port (6379 as a rule) or `auto`, on a node of the cluster?"
 
 
@@ -50,6 +51,8 @@ def start_ray(address: str | None) -> None:
 def unstarted(error: BaseException) -> Unreachable:
     """What to say when an embedded Ray has not started."""
     said = _first_line(error)
+    if "AF_UNIX" in said:
+        return Unreachable(f"Ray's sockets have too long a path: {said}", key="TMPDIR", fix=SHORT_FIX)
     if "timed out" not in said.lower():
         return Unreachable(f"Ray cannot be started here: {said}", fix=LOGS_FIX)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -16,6 +15,7 @@ from ...trainables.config import FrozenConfig, parse
 from ...trainables.errors import UserError
 from ...trainables.source_ref import KINDS, SourceRef
 from ..paths import checked_name
+from ..tracking.check import checked_uri
 from .search_spec import Constraints, OneOrMore, Search
 from .share_spec import Custom, StageResources
 from .stop_spec import Budget, Stop
@@ -99,22 +99,33 @@ class Resources(FrozenConfig):
     are not retried."""
 
 
+MOST_EXPERIMENT = 256
+"""MLflow keeps an experiment's name in a column of that many characters."""
+
+
 class Tracking(FrozenConfig):
     """Where MLflow records go."""
 
     uri: str | None = None
     """`sqlite:///FILE`, `http(s)://HOST`; an embedded store in the flowsweep home when not given."""
     experiment: str | None = None
-    """MLflow experiment; `flowsweep/SYSTEM` when not given."""
+    """MLflow experiment, at most 256 characters; `flowsweep/SYSTEM` when not given."""
 
     @field_validator("uri")
     @classmethod
     def _usable(cls, value: str | None) -> str | None:
-        if value is not None and "@" in urlsplit(value).netloc:
-            raise ValueError(
-                "holds a login, which would be recorded with the sweep; leave it out and set "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where the sweep runs"
-            )
+        try:
+            return value if value is None else checked_uri(value)
+        except UserError as error:
+            raise ValueError(f"{error.problem}. {error.fix}") from None
+
+    @field_validator("experiment")
+    @classmethod
+    def _storable(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("must not be empty")
+        if value is not None and len(value) > MOST_EXPERIMENT:
+            raise ValueError(f"is longer than the {MOST_EXPERIMENT} characters that MLflow keeps")
         return value
 
 

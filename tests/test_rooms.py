@@ -99,6 +99,7 @@ def offences(found: Iterator[tuple[Source, int, str]]) -> str:
     return "\n".join(f"{source.path}:{line}: {what}" for source, line, what in found)
 
 
+@cache
 def systems() -> list[str]:
     """Every word that names a method: registered systems, folders of one system, and those to come."""
     folders = {path.parent.name for path in (ROOT / "trainables").glob("*/*.py")}

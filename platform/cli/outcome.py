@@ -8,6 +8,10 @@ from .incidents import tell_incidents
 from .leaderboards import MOST_ROWS, print_goals, print_rows
 from .shared import console, styled
 
+TRACEBACK = "traceback.txt"
+LAST_LINES = 6
+"""Of a traceback; the rest is in its file."""
+
 if TYPE_CHECKING:
     from ..paths import SweepPaths
     from ..record.results import LeaderboardRow, SweepRecord
@@ -37,6 +41,8 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     if confirmed:
         print_rows("Confirmation (test seeds, never seen by the search)", record, confirmed, most)
         _print_comparisons(record, confirmed)
+    if not rows:
+        _print_failure(record)
     for decision in record.decisions:
         console.print(f"  no further trial was started: {decision}", markup=False)
     _print_findings(record)
@@ -61,6 +67,19 @@ def _print_unscored(record: SweepRecord, scored: set[str], most: int | None) -> 
         console.print(f"  {trial.trial}  {trial.status}: {trial.reason}{known}", markup=False)
     if most and len(unscored) > most:
         console.print(f"  … {len(unscored) - most:,} more that were not scored", style="dim", markup=False)
+
+
+def _print_failure(record: SweepRecord) -> None:
+    """Where nothing could be trained: why the first trial failed, and where."""
+    failed = next((trial for trial in record.trials.values() if trial.failure), None)
+    traceback = record.paths.trials / failed.trial / TRACEBACK if failed else None
+    if failed is None or traceback is None or not traceback.exists():
+        return
+    console.print(
+        f"\nNothing was trained. How {failed.trial} failed: {traceback}", markup=False, soft_wrap=True
+    )
+    for line in traceback.read_text(errors="replace").rstrip().splitlines()[-LAST_LINES:]:
+        console.print(f"    {line}", markup=False, soft_wrap=True)
 
 
 def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> None:

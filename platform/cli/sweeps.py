@@ -180,6 +180,12 @@ def carry_out(
             f"The tracker has not taken {outcome.unsent:,} facts yet; nothing is lost. "
             f"Send them when it is back: flowsweep sync {paths.name}"
         )
+    if outcome.broken_off:
+        console.print(
+            f"Told to leave while the sweep was being concluded: every trial is on record. "
+            f"Its page: flowsweep report {paths.name}"
+        )
+        raise typer.Exit(130)
     if outcome.status == "interrupted":
         console.print(f"Stopped; everything is stored. Continue with: flowsweep resume {paths.name}")
         raise typer.Exit(130)

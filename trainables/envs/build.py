@@ -80,7 +80,10 @@ def _make_gymnasium(name: str, kwargs: dict[str, Any]) -> Any:
     with contextlib.redirect_stderr(io.StringIO()):  # it prints a notice about rewards at import
         import gymnasium_robotics
 
+    from . import tolerance
+
     gymnasium.register_envs(gymnasium_robotics)
+    tolerance.register()
     environment = gymnasium.make(name, disable_env_checker=True, **kwargs)
     model_file = getattr(environment.unwrapped, "tmp_xml_file_path", None)
     if (

@@ -90,6 +90,18 @@ def test_a_hostile_name_never_becomes_a_path(run, sweep, tmp_path: Path):
     assert not (tmp_path / "home").exists()
 
 
+def test_a_place_that_cannot_be_used_is_told_with_its_path(run, sweep, tmp_path: Path, monkeypatch):
+    (tmp_path / "file").touch()
+    file = sweep()
+    assert run("list")[0] == 0
+    monkeypatch.setenv("FLOWSWEEP_HOME", str(tmp_path / "file" / "home"))
+    for command in (("run", file, "--quiet"), ("stages",)):
+        code, _, err = run(*command)
+        assert "Traceback" not in err
+        if code:
+            assert (code, f"{tmp_path}/file" in err) == (2, True)
+
+
 def test_reading_records_where_there_are_none_starts_nothing(run, tmp_path: Path):
     assert run("list")[:2] == (0, "No sweeps yet. Try: flowsweep quickstart\n")
     assert json.loads(run("list", "--json")[1]) == []

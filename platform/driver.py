@@ -13,7 +13,9 @@ from functools import partial
 from typing import Any, NoReturn
 
 from ..trainables.artifacts import write_text
+from ..trainables.user_code.code import short_name
 from .errors import Unreachable, behind
+from .going_on.named_code import remember_code
 from .going_on.provenance import provenance
 from .going_on.taking_up import Going, check_going, take_up
 from .paths import Home, SweepPaths
@@ -91,6 +93,7 @@ def run_sweep(
     ):
         before, despite = take_up(plan, paths, journal, going, watch)
         _write_spec(paths, plan)
+        remember_code(plan, paths)
         started = any(fact.kind == "sweep_started" for fact in before)
         kind = "sweep_resumed" if started else "sweep_started"
         watch(journal.append(kind, **provenance(plan), **despite))
@@ -173,7 +176,7 @@ def _tracker(plan: Plan, home: Home, paths: SweepPaths) -> Tracker:
     return Tracker(
         paths,
         settings.uri or home.mlflow_uri,
-        settings.experiment or f"flowsweep/{plan.spec.system}",
+        settings.experiment or f"flowsweep/{short_name(plan.spec.system)}",
         None if settings.uri else home.mlflow_artifacts,
     )
 
@@ -184,7 +187,9 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, marshal: Marshal, s
 
     from ..trainables.tune import StageWalk
 
-    trainable = tune.with_parameters(StageWalk, store=store, folder=paths.root, at_once=queue.at_once)
+    trainable = tune.with_parameters(
+        StageWalk, store=store, folder=paths.root, at_once=queue.at_once, code=plan.resolved.system.code
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, bundle_of(plan.spec.resources)),
         tune_config=tune.TuneConfig(search_alg=queue, scheduler=marshal, num_samples=-1, reuse_actors=True),

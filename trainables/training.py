@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .base import Learner, Score, Snapshot
 from .checkpoints import Cadence, CheckpointPolicy, Checkpoints
@@ -66,7 +67,7 @@ class Training:
         self.marks = sorted({*report_marks([*ends, steps]), *self.evaluate_at})
         self.checkpoints = Checkpoints(folder, self.policy.keep_last)
         self._sums: dict[str, list[float]] = {}
-        self._counted_steps = 0
+        self._counted: dict[str, int] = {}
         self._cpu_s = self._wall_s = 0.0
         self._evaluated_step = 0
         self._resume()
@@ -97,7 +98,7 @@ class Training:
         state, step = self.learner.state(), self.learner.step
         course = {
             "sums": self._sums,
-            "counted_steps": self._counted_steps,
+            "counted": self._counted,
             "cpu_s": self._cpu_s,
             "wall_s": self._wall_s,
             "evaluated_step": self._evaluated_step,
@@ -123,7 +124,7 @@ class Training:
             return
         self.learner.load_state(Snapshot(snapshot.tensors, snapshot.meta["learner"], snapshot.log))
         course = snapshot.meta["course"]
-        self._sums, self._counted_steps = course["sums"], course["counted_steps"]
+        self._sums, self._counted = course["sums"], _counted(course)
         self._cpu_s, self._wall_s = course["cpu_s"], course.get("wall_s", 0.0)
         self._evaluated_step = course["evaluated_step"]
 
@@ -145,14 +146,14 @@ class Training:
         for name, values in metrics.items():
             held = self._sums.setdefault(name, [0.0] * len(values))
             self._sums[name] = [total + value * steps for total, value in zip(held, values, strict=True)]
-        self._counted_steps += steps
+            self._counted[name] = self._counted.get(name, 0) + steps
 
     def _report(self) -> Progress:
-        means = {name: [total / self._counted_steps for total in sums] for name, sums in self._sums.items()}
+        means = {name: [total / self._counted[name] for total in sums] for name, sums in self._sums.items()}
         report = Progress(
             self.stage, self.learner.step, self.steps, self.seeds, means, self._cpu_s, self._wall_s
         )
-        self._sums, self._counted_steps, self._cpu_s, self._wall_s = {}, 0, 0.0, 0.0
+        self._sums, self._counted, self._cpu_s, self._wall_s = {}, {}, 0.0, 0.0
         return report
 
     def _evaluate(self, cadence: Cadence) -> Iterator[Event]:
@@ -176,6 +177,13 @@ class Training:
         if best is None:
             return value if value == value else None
         return value if (value > best if maximize else value < best) else None
+
+
+def _counted(course: Mapping[str, Any]) -> dict[str, int]:
+    """Updates behind each sum; older checkpoints know one number for all."""
+    if "counted" in course:
+        return dict(course["counted"])
+    return dict.fromkeys(course["sums"], course["counted_steps"])
 
 
 def report_marks(ends: Sequence[int]) -> list[int]:

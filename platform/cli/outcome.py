@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...trainables.user_code.code import label_of
 from .incidents import tell_incidents
 from .leaderboards import MOST_ROWS, print_goals, print_rows
-from .shared import console, styled
+from .shared import console, learnt_from, styled
 
 TRACEBACK = "traceback.txt"
 LAST_LINES = 6
@@ -31,7 +32,7 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
         styled(
             "\n",
             (record.name, "bold"),
-            f"  {record.status}  {record.started['spec']['system']} on {record.source.name}",
+            f"  {record.status}  {label_of(record.started['spec']['system'])}{learnt_from(record.source)}",
         )
     )
     most = None if every_trial else MOST_ROWS

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...trainables.user_code.code import short_name
 from ..errors import UserError
 from ..paths import Home, SweepPaths
 from ..record.journal import read
@@ -150,7 +151,8 @@ def sync(
     spec = _record(paths).started["spec"]
     target = uri or spec["tracking"]["uri"] or home.mlflow_uri
     artifacts = home.mlflow_artifacts if target == home.mlflow_uri else None
-    sent = catch_up(paths, target, spec["tracking"]["experiment"] or f"flowsweep/{spec['system']}", artifacts)
+    experiment = spec["tracking"]["experiment"] or f"flowsweep/{short_name(spec['system'])}"
+    sent = catch_up(paths, target, experiment, artifacts)
     console.print(f"{sent:,} facts sent to {target}", soft_wrap=True)
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...trainables.source_ref import SourceRef
 from ..errors import UserError
 
 # Where no terminal says how wide it is, tables are kept whole for whoever reads the log. What is shown comes from files
@@ -20,6 +21,14 @@ from ..errors import UserError
 console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
+Code = Annotated[
+    str | None,
+    typer.Option(
+        "--code",
+        metavar="FILE.py:NAME",
+        help="Where the sweep's own code lies, if not where it was run from here.",
+    ),
+]
 SweepName = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of a recorded sweep (see `flowsweep list`).")
 ]
@@ -67,6 +76,19 @@ def grid(
     for row in rows:
         view.add_row(*row)
     return view
+
+
+def name_code(sweep: str, given: str | None) -> None:
+    """Make the user's own code that a recorded sweep runs known to this process, where it runs any."""
+    from ..going_on.named_code import name_recorded_code
+    from ..paths import Home
+
+    name_recorded_code(Home.default().sweep(sweep), given)
+
+
+def learnt_from(source: SourceRef) -> str:
+    """What a system learns from, to come after its name; nothing where it brings that."""
+    return f" on {source.name}" if source.name else ""
 
 
 def gib(size: float) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...trainables.user_code.code import label_of
 from ..paths import Home
-from .shared import Json, ProgressBar, console, gib, grid, print_json, settings, styled
+from .shared import Json, ProgressBar, console, gib, grid, learnt_from, print_json, settings, styled
 
 if TYPE_CHECKING:
     from ..going_on.taking_up import Going
@@ -58,7 +59,7 @@ def plan(sweep: SweepArgument, set_: Set = None, name: Name = None, as_json: Jso
 def show_plan(made) -> None:
     """Print a plan for a person."""
     spec = made.spec
-    console.print(styled((spec.name, "bold"), f"  {spec.system} on {spec.source.name}"))
+    console.print(styled((spec.name, "bold"), f"  {label_of(spec.system)}{learnt_from(spec.source)}"))
     for goal in spec.objective.goals:
         console.print(f"  objective  {goal.direction} {goal.metric}")
     for limit in spec.constraints:

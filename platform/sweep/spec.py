@@ -14,6 +14,8 @@ from ...trainables.checkpoints import CheckpointPolicy
 from ...trainables.config import FrozenConfig, parse
 from ...trainables.errors import UserError
 from ...trainables.source_ref import KINDS, SourceRef
+from ...trainables.user_code.code import names_code, read_code
+from ...trainables.user_code.known import declare
 from ..paths import checked_name
 from ..tracking.check import checked_uri
 from .search_spec import Constraints, OneOrMore, Search
@@ -135,13 +137,15 @@ class SweepSpec(FrozenConfig):
     name: str
     """Name of the sweep and of its folder."""
     system: str
-    """Registered system to tune."""
+    """What to tune: a registered system, or a file of your own and what it holds: `./train.py:train`."""
     dataset: str | None = None
     """What it learns from, where its system learns from a dataset: a Minari dataset id."""
     environment: str | None = None
     """What it learns from, where its system learns from an environment."""
     problem: str | None = None
     """What it learns from, where its system learns from a problem."""
+    config: Mapping[str, Any] = {}
+    """Settings of a system of one stage that differ from the preset; `stages` without the stage."""
     preset: str = "default"
     """Named complete configuration of the system that `stages` amends."""
     stages: Mapping[str, Mapping[str, Any]] = {}
@@ -185,12 +189,31 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | None = None) -> S
         overrides: dotted key to a value in YAML notation (``search.trials`` to ``"4"``), or to a
             :class:`~.yaml_file.Text`; applied last.
 
+    A file of the user's own that it names as its system is read too, and from then on is what this process means by it.
+
     Raises:
         UserError: the file cannot be read, or says something that cannot work; every mistake is named.
     """
     file = sweep_file(path)
-    with placed(file, overrides):
-        return parse(SweepSpec, overridden(read_yaml(file), overrides or {}))
+    return with_code(read_spec(file, overrides), file.parent)
+
+
+def read_spec(path: Path, overrides: Mapping[str, str] | None = None) -> SweepSpec:
+    """A sweep file as it stands, on record or a user's own; no code is read. See :func:`load_spec`."""
+    with placed(path, overrides):
+        return parse(SweepSpec, {"name": path.stem, **overridden(read_yaml(path), overrides or {})})
+
+
+def with_code(spec: SweepSpec, beside: Path) -> SweepSpec:
+    """The same sweep, once the code it names is known to this process.
+
+    Args:
+        beside: where a relative path starts.
+    """
+    if names_code(spec.system):
+        code = read_code(spec.system, beside)
+        declare(spec.system, code)
+    return spec
 
 
 def shipped_sweeps() -> dict[str, Path]:

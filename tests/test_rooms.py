@@ -105,7 +105,7 @@ def systems() -> list[str]:
     folders = {path.parent.name for path in (ROOT / "trainables").glob("*/*.py")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     registered = project["project"]["entry-points"]["flowsweep.systems"]
-    return sorted((folders - {"data", "envs", "baselines"}) | set(registered) | {"algd", "rdps"})
+    return sorted((folders - {"data", "envs", "baselines", "user_code"}) | set(registered) | {"algd", "rdps"})
 
 
 def test_trainables_know_no_other_room():

@@ -118,6 +118,7 @@ def work(job: Job, rank: int, world: int, device: str) -> None:
         policy=job.request.checkpoints if speaks else NEVER,
         # Shards have few, long steps; whoever wants them to leave is not to wait for a hundred.
         burst_steps=1 if job.parted(world) else BURST_STEPS,
+        declared=load_system(job.request.system).stage(job.stage).metrics,
     )
     job.folder.mkdir(parents=True, exist_ok=True)
     job.begun.touch()

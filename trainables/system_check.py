@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 from .base import Stage, StageConfig, System
 from .errors import UserError, UserErrors
+from .places import place_of_class
 
 
 def check_system(system: Any, where: str) -> System:
@@ -73,10 +72,3 @@ def _wrong_in(stage: Any) -> Iterator[tuple[str, str]]:
         if not isinstance(value, kind) or (kind is type and not issubclass(value, StageConfig)):
             said = "has no" if value is None else f"has {value!r} as"
             yield f"{place}stage {type(stage).__name__} {said} `{attribute}`", f"It must be {text}."
-
-
-def place_of_class(kind: type) -> str:
-    """File and line where a class is written, to begin a sentence with; empty where that is not known."""
-    with suppress(OSError, TypeError):
-        return f"{inspect.getsourcefile(kind)}, line {inspect.getsourcelines(kind)[1]}: "
-    return ""

@@ -111,7 +111,13 @@ class Walk:
                 yield from spread
             learner = self._start(stage, [Lane(config, seed, self._outputs[seed])])
             self._training = training = Training(
-                stage.name, learner, config.steps, [seed], folder, policy=self.request.checkpoints
+                stage.name,
+                learner,
+                config.steps,
+                [seed],
+                folder,
+                policy=self.request.checkpoints,
+                declared=stage.metrics,
             )
             if spread:
                 spread.finish(learner)
@@ -167,6 +173,7 @@ class Walk:
             ends=self.request.ends,
             policy=self.request.checkpoints,
             best_by=self.request.best_by,
+            declared=stage.metrics,
         )
         yield from self._training
         for seed, outputs in zip(seeds, learner.outputs(), strict=True):

@@ -7,15 +7,15 @@ anything of that name elsewhere; the text they come from travels with :class:`.c
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec, spec_from_loader
+from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
 from ..errors import PackageMissing, UserError, nearest
+from ..places import place_of
 from .code import Code, Module, label_of
 
 
@@ -49,13 +49,22 @@ class TextFinder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if module := self.modules.get(fullname):
-            return spec_from_loader(fullname, TextLoader(module), origin=module.file)
+            return _spec(fullname, module)
         if any(name.startswith(f"{fullname}.") for name in self.modules):
             return ModuleSpec(fullname, None, is_package=True)  # a folder without __init__.py
         return None
 
 
 _FINDER = TextFinder()
+
+
+def _spec(name: str, module: Module) -> ModuleSpec:
+    inside = [] if module.is_package else None
+    spec = spec_from_file_location(
+        name, module.file, loader=TextLoader(module), submodule_search_locations=inside
+    )
+    assert spec
+    return spec
 
 
 def load(code: Code) -> Any:
@@ -71,8 +80,7 @@ def load(code: Code) -> Any:
     _FINDER.modules |= {module.name: module for module in code.modules[1:]}
     # A name of its own, since a file called `test` or `ray` must not stand in for those modules.
     name = f"{code.main.name}_{code.digest}"
-    spec = spec_from_loader(name, TextLoader(code.main), origin=code.main.file)
-    assert spec
+    spec = _spec(name, code.main)
     module = module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pydantic look their module up
     try:
@@ -133,20 +141,3 @@ def _unfinished(said: str) -> str:
     """What Python says of a class that lacks methods, in fewer words."""
     words = said.replace("Can't instantiate abstract class ", "class ")
     return words.replace(" without an implementation for abstract", " lacks the")
-
-
-def place_of(error: BaseException) -> str | None:
-    """File and line of the innermost frame that is neither Python's, an installed package's nor flowsweep's own."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_users(frame.filename)]
-    return f"{own[-1].filename}, line {own[-1].lineno}" if own else None
-
-
-def _is_users(file: str) -> bool:
-    if file.startswith("<") or "site-packages" in file or "dist-packages" in file:
-        return False
-    here = __file__.rpartition("trainables")[0]
-    rooms = tuple(f"{here}{room}/" for room in ("platform", "trainables", "search_spaces", "cluster"))
-    return not file.startswith((sys.base_prefix, *rooms))

@@ -69,6 +69,9 @@ def _wrong_in(stage: Any) -> Iterator[tuple[str, str]]:
     }
     for attribute, (kind, text) in wanted.items():
         value = getattr(stage, attribute, None)
-        if not isinstance(value, kind) or (kind is type and not issubclass(value, StageConfig)):
+        fits = isinstance(value, kind)
+        if kind is type:
+            fits = isinstance(value, type) and issubclass(value, StageConfig)
+        if not fits:
             said = "has no" if value is None else f"has {value!r} as"
             yield f"{place}stage {type(stage).__name__} {said} `{attribute}`", f"It must be {text}."

@@ -126,7 +126,6 @@ def test_a_record_cannot_make_a_rerun_run_a_file(folder, run):
         ("rerun", "planted"),
         ("resume", "planted"),
         ("retry", "planted", "--failed"),
-        ("show", "planted"),
     ):
         run(*command)
         assert not mark.exists(), command

@@ -96,7 +96,7 @@ def _of_function(function: Callable[..., Any], code: Code, where: str) -> System
         reference="none",
         stages=(stage,),
         open_source=lambda name: Nothing(),
-        presets={"default": lambda: {stage.name: config_type()}},
+        presets={"default": lambda: {stage.name: config_type.model_validate({})}},
         learns_from="nothing",
         code=code,
     )

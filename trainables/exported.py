@@ -11,7 +11,7 @@ from .artifacts import Damaged, read_snapshot
 from .base import Lane, Learner, Snapshot, Stage, load_system
 from .config import parse
 from .errors import UserError
-from .source_ref import SourceRef
+from .source_ref import KINDS, SourceRef
 
 if TYPE_CHECKING:
     from .envs.policy import Policy
@@ -56,24 +56,48 @@ def load_learner(folder: str | Path, device: str = "cpu") -> Learner:
         UserError: this is no export, is damaged, or what it learnt from is not here.
     """
     stage, lanes, outputs, about = _read(Path(folder))
-    source = load_system(about["system"]).open_source(SourceRef.among(about).name)
+    ref = SourceRef.among(about)
+    source = load_system(about["system"]).open_source(ref.name)
+    learnt_from = about[ref.kind].get("fingerprint") if isinstance(about[ref.kind], dict) else None
+    if learnt_from not in (None, source.fingerprint):
+        raise UserError(
+            f"was learnt from other content than the {ref.kind} {ref.name} has here", key=str(folder),
+            fix=f"Bring the same {ref.kind} here; `load_policy` needs none.",
+        )  # fmt: skip
     return stage.finished(lanes, outputs, source, device)
 
 
 def _read(folder: Path) -> tuple[Stage, Sequence[Lane], Sequence[Snapshot], Mapping[str, Any]]:
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(
-            "is no export", key=str(folder), fix="Write one: `flowsweep export NAME DIR`."
-        ) from None
-    if about.get("format") != FORMAT:
-        raise UserError(f"has format {about.get('format')}, this version reads {FORMAT}", key=str(folder))
+    about = _about(folder)
     stage = load_system(about["system"]).stage(about["stage"])
-    config = parse(stage.config_type, about["configs"][stage.name], stage.name)
+    config = parse(stage.config_type, about["configs"].get(stage.name, {}), stage.name)
     try:
         outputs = [read_snapshot(folder / policy_folder(seed)) for seed in about["seeds"]]
     except Damaged as error:
         raise UserError(f"is damaged: {error.what}", key=str(error.path), fix="Export it again.") from None
     split = about.get("split", "tune")
     return stage, [Lane(config, seed, split=split) for seed in about["seeds"]], outputs, about
+
+
+def _about(folder: Path) -> Mapping[str, Any]:
+    """What an export says of itself, as far as it is read here: of the right types, nothing looked up yet."""
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if not isinstance(about, dict):
+            raise ValueError(about)
+    except (OSError, ValueError, RecursionError):
+        raise UserError(
+            "is no export", key=str(folder), fix="Write one: `flowsweep export NAME DIR`."
+        ) from None
+    if about.get("format") != FORMAT:
+        raise UserError(f"has format {about.get('format')!r}, this version reads {FORMAT}", key=str(folder))
+    seeds = about.get("seeds")
+    whole = isinstance(seeds, list) and bool(seeds) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    texts = all(isinstance(about.get(key), str) for key in ("system", "stage"))
+    source = any(isinstance(about.get(kind), str | dict) for kind in KINDS)
+    if not (whole and texts and source and isinstance(about.get("configs"), dict)):
+        raise UserError(
+            f"is damaged: {ABOUT} lacks system, stage, configs, seeds or what was learnt from, or has them in another "
+            "form", key=str(folder), fix="Export it again.",
+        )  # fmt: skip
+    return about

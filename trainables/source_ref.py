@@ -7,12 +7,10 @@ from typing import Any, Literal, get_args
 
 from .config import FrozenConfig
 
-SourceKind = Literal["dataset", "environment", "problem", "nothing"]
-"""Also the key under which sweep files, records, trackers and exports name it. A training function of the user's own learns
-from nothing that is named: it brings what it needs."""
+SourceKind = Literal["dataset", "environment", "problem"]
+"""Also the key under which sweep files, records, trackers and exports name it."""
 
-KINDS: tuple[SourceKind, ...] = tuple(kind for kind in get_args(SourceKind) if kind != "nothing")
-"""Those that are named."""
+KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 
 Split = Literal["tune", "test"]
 """Whether a trial is scored for the search or, on what the search has not seen, for the confirmation."""
@@ -31,24 +29,23 @@ class SourceRef(FrozenConfig):
         """The one that a sweep file, a request or an export names under its kind (``{"environment": "detour-v0"}``).
 
         Args:
-            said: has the name under the kind, or a mapping with ``name`` in it; nothing where it names none.
+            said: has the name under the kind, or a mapping with ``name`` in it.
+
+        Raises:
+            KeyError: it names none.
         """
         for kind in KINDS:
             if found := said.get(kind):
                 return cls(kind=kind, name=found if isinstance(found, str) else str(found.get("name", "")))
-        return NOTHING
+        raise KeyError(" | ".join(KINDS))
 
     @property
     def named(self) -> dict[str, str]:
         """The name under the kind, as files say it."""
-        return {self.kind: self.name} if self.name else {}
+        return {self.kind: self.name}
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}".strip()
-
-
-NOTHING = SourceRef(kind="nothing", name="")
-"""What a training function learns from."""
+        return f"{self.kind} {self.name}"
 
 
 def an(kind: SourceKind) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UserError
 from .shared import Json, console, grid, print_json
 
 app = typer.Typer(
@@ -65,3 +66,33 @@ def show(
         ["limit", limit],
     ]
     console.print(grid(None, ["", ""], rows))
+
+
+@app.command(
+    epilog="Examples: `flowsweep environments allow minigrid` · `flowsweep environments allow --list` · "
+    "`flowsweep environments allow minigrid --forget`"
+)
+def allow(
+    package: Annotated[
+        str | None, typer.Argument(metavar="PACKAGE", help="The name an installed package is imported by.")
+    ] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Take the permission back.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Show what is allowed, and change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import an installed package whenever environments are looked up, so that those it registers are found.
+
+    What a dataset names is never a reason to import anything. Packages that announce their environments to gymnasium
+    need no permission. It holds for everything that uses this home, workers included.
+    """
+    from ...trainables.envs import allowed
+
+    if not show:
+        if package is None:
+            raise UserError("which one?", key="PACKAGE", fix="`--list` shows what is allowed.")
+        (allowed.forget if forget else allowed.allow)(package)
+    found = allowed.allowed()
+    if as_json:
+        print_json(found)
+    else:
+        console.print(f"Imported before environments are looked up: {', '.join(found) or 'nothing'}.", markup=False)

@@ -10,7 +10,7 @@ import typer
 
 from ..paths import Home
 from .records import recorded
-from .shared import Code, Json, SweepName, console, gib, name_code, print_json, styled
+from .shared import Json, SweepName, console, gib, print_json
 
 app = typer.Typer()
 
@@ -38,10 +38,6 @@ def rerun(
     device: Annotated[
         str | None, typer.Option("--device", help="Another torch device than the recorded one.")
     ] = None,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Although the sweep's own code has changed since it was run.")
-    ] = False,
-    code: Code = None,
     as_json: Json = False,
 ) -> None:
     """Train a trial again here, same configuration, seeds and data, and compare with the record.
@@ -66,11 +62,9 @@ def rerun(
             )
 
     home = Home.default()
-    name_code(name, code)
     verdict = run_again(
-        recorded(name), home, trial, reuse_stages=reuse_stages, spread=spread, device=device, anyway=anyway,
-        watch=show,
-    )  # fmt: skip
+        recorded(name), home, trial, reuse_stages=reuse_stages, spread=spread, device=device, watch=show
+    )
     if as_json:
         print_json(asdict(verdict))
     else:
@@ -80,7 +74,7 @@ def rerun(
 
 def _tell(verdict, rule: str) -> None:
     style = {"reproduced": "green", "within noise": "yellow", "not reproduced": "red"}[verdict.verdict]
-    console.print(styled(f"\n{verdict.trial}: ", (verdict.verdict, f"bold {style}")))
+    console.print(f"\n{verdict.trial}: [bold {style}]{verdict.verdict}[/]")
     if verdict.recorded is not None:
         step = "" if verdict.step is None else f" at step {verdict.step:,}, the last evaluation"
         console.print(f"  {verdict.metric}{step}: {verdict.recorded!r} recorded, {verdict.rerun!r} now")
@@ -91,7 +85,7 @@ def _tell(verdict, rule: str) -> None:
         console.print(f"  95 % interval of the difference: ±{verdict.margin:.3g}")
     for change in verdict.changes:
         console.print(f"  changed since: {change}", markup=False)
-    console.print(f"  {rule}", style="dim")
+    console.print(f"  [dim]{rule}[/dim]")
 
 
 @app.command()

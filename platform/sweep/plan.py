@@ -149,7 +149,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         source=source.describe(),
         stages=tuple(rows),
         rungs=tuple(rungs(spec.stop, steps)),
-        episodes=_episodes(resolved, steps),
+        episodes=_episodes(spec, steps),
         concurrent=concurrent,
         core_h=core_h,
         saved_core_h=sum(row.saved_core_h for row in rows),
@@ -258,10 +258,7 @@ def _count_stored(
     return found
 
 
-def _episodes(resolved: Resolved, steps: int) -> int:
-    spec = resolved.spec
-    if not resolved.system.stage(resolved.stage).episodic:
-        return 0
+def _episodes(spec: SweepSpec, steps: int) -> int:
     every = spec.evaluation.every_steps or steps
     each = -(-steps // every) * spec.evaluation.episodes
     confirmed = (

@@ -160,8 +160,6 @@ def _step(sender: Sender, uri: str) -> int:
 
 def _target(uri: str, experiment: str, artifacts: Path | None) -> Target:
     uri = checked_uri(uri)
-    if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///")).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        artifacts = artifacts or folder / "mlflow-artifacts"
+    if artifacts is None and uri.startswith("sqlite:///"):
+        artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts"
     return Target(uri, experiment, str(artifacts) if artifacts else None)

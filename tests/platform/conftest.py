@@ -26,7 +26,7 @@ def toy_system():
     from flowsweep.search_spaces import parameters
     from flowsweep.trainables import base
 
-    base._registered.cache_clear()
+    base.load_system.cache_clear()
     parameters._registered.cache_clear()
     yield "toy"
     sys.modules.pop("toy_system", None)
@@ -147,6 +147,7 @@ def walked(toy_sweep, tmp_path: Path):
     from flowsweep.platform.record.journal import Journal
     from flowsweep.platform.store.stages import StageStore
     from flowsweep.platform.sweep.resolve import resolve
+    from flowsweep.trainables.base import load_system
     from flowsweep.trainables.request import TrialRequest
     from flowsweep.trainables.source_ref import SourceRef
     from flowsweep.trainables.walk import Walk
@@ -165,7 +166,10 @@ def walked(toy_sweep, tmp_path: Path):
             episodes=2, evaluate_every_steps=10, best_by=best_by,
         )  # fmt: skip
         with Journal(paths.journal) as journal:
-            dataset = {"name": "toy/points", "fingerprint": "abc"}
+            dataset = {
+                "name": "toy/points",
+                "fingerprint": load_system("toy").open_source("toy/points").fingerprint,
+            }
             journal.append("sweep_started", name=sweep, spec=spec.model_dump(mode="json"), dataset=dataset)
             journal.append(
                 "trial_proposed",

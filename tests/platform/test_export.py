@@ -157,3 +157,27 @@ def test_a_login_to_the_tracker_is_not_repeated(walked, run):
     said = run("delete", "done")[1]
     assert "http://host:5000" in said
     assert "planted-secret" not in said
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "null", "[" * 5000, "{}", '{"format": 1}', '{"format": 1, "system": "toy", "stage": 3, "seeds": [0]}',
+     '{"format": 1, "system": "toy", "stage": "tune", "seeds": ["../../x"], "configs": {}, "dataset": {"name": "toy/p"}}',
+     '{"format": [1]}'],
+)  # fmt: skip
+def test_an_export_of_another_form_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "export.json").write_text(content)
+    for load in (load_learner, load_policy):
+        with pytest.raises(UserError, match=r"is no export|has format|is damaged") as told:
+            load(tmp_path)
+        assert "\n" not in str(told.value)
+
+
+def test_an_export_is_not_scored_on_other_data_of_the_same_name(done, run, tmp_path):
+    assert run("export", "done", str(tmp_path / "out"))[0] == 0
+    about = json.loads((tmp_path / "out" / "export.json").read_text())
+    (tmp_path / "out" / "export.json").write_text(
+        json.dumps({**about, "dataset": {**about["dataset"], "fingerprint": "0" * 64}})
+    )
+    with pytest.raises(UserError, match="was learnt from other content than the dataset toy/points has here"):
+        load_learner(tmp_path / "out")

@@ -149,11 +149,9 @@ class ActorCriticLearner(ModularLearner):
             )
         }  # fmt: skip
         init = Streams(self.seeds, "actor_critic/init").generators
-        start = {"critic": self.critic.init(init), "actor": self.actor.init(init)}
-        start["actor"][f"{len(config.hidden)}.weight"] *= config.actor_output_scale
         self.start_networks(
             "actor_critic",
-            start,
+            {"critic": self.critic.init(init), "actor": self.actor.init(init)},
             {"critic": "critic_learning_rate", "actor": "actor_learning_rate"},
             followed=["critic", "actor"],
         )

@@ -61,17 +61,17 @@ def read_entry(entry: Path) -> FlatDataset | None:
             return None
         info = DatasetInfo.model_validate_json(json.dumps(manifest["info"]))
         states, transitions = _mapped(entry / STATES), _mapped(entry / TRANSITIONS)
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid):
+        return FlatDataset(
+            info=info,
+            states=_matrix(states["state"]),
+            rows=_vector(transitions["row"], np.int64),
+            actions=_matrix(transitions["action"]),
+            rewards=_vector(transitions["reward"]),
+            masks=_vector(transitions["mask"]),
+            boundaries=_vector(transitions["boundary"], np.bool_),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, pa.ArrowInvalid):
         return None
-    return FlatDataset(
-        info=info,
-        states=_matrix(states["state"]),
-        rows=_vector(transitions["row"], np.int64),
-        actions=_matrix(transitions["action"]),
-        rewards=_vector(transitions["reward"]),
-        masks=_vector(transitions["mask"]),
-        boundaries=_vector(transitions["boundary"], np.bool_),
-    )
 
 
 def read_manifest(entry: Path) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ..errors import UserError
 from .cache import damaged_files
 from .flat import entry_path
+from .metadata import read_metadata
 from .names import minari_data_path, parse_name
 from .remote import local_datasets
 
@@ -18,18 +18,18 @@ def local_summaries() -> list[dict[str, Any]]:
     for minari_id in local_datasets():
         data = minari_data_path(minari_id)
         try:
-            metadata = json.loads((data / "metadata.json").read_bytes())
+            metadata = read_metadata(data, minari_id)
             found.append(
                 {
                     "id": minari_id,
-                    "steps": int(metadata["total_steps"]),
-                    "episodes": int(metadata["total_episodes"]),
+                    "steps": metadata.steps,
+                    "episodes": metadata.episodes,
                     "bytes": sum(path.stat().st_size for path in data.rglob("*") if path.is_file()),
-                    "recipe": metadata.get("flowsweep", {}).get("recipe"),
-                    "description": metadata.get("description"),
+                    "recipe": metadata.provenance.get("recipe"),
+                    "description": metadata.description,
                 }
             )
-        except (OSError, ValueError, KeyError):
+        except (OSError, UserError):
             continue  # another program's half-written folder is not ours to judge
     return found
 

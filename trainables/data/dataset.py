@@ -62,6 +62,11 @@ class DatasetInfo(FrozenConfig):
     ref_min_score: float | None = None
     ref_max_score: float | None = None
     evaluation: EvaluationSpec | None = None
+    """The environment policies are scored in."""
+    unscored: str | None = None
+    """Where there is none, why."""
+    defined_in: str | None = None
+    """Where the dataset says that its environment is defined. A text for messages: it is never imported."""
     findings: tuple[Finding, ...] = ()
 
 

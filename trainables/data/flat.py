@@ -13,13 +13,16 @@ from ..errors import UserError
 from ..home import dataset_cache
 from . import checks
 from .cache import FlatArrays, build_entry, file_digest, read_entry
-from .dataset import DatasetInfo, FlatDataset
+from .dataset import DatasetInfo, EvaluationSpec, FlatDataset
+from .metadata import METADATA_KEY, Metadata, NamedEnvironment, read_metadata
 from .names import DatasetName, minari_data_path, parse_name
-from .semantics import METADATA_KEY, family_of
+from .semantics import family_of
 from .source import RawEpisodes, Spaces, read_episodes, read_spaces, source_guard
 
 LOADER_VERSION = 1
-"""Raised whenever the same Minari dataset would give other arrays."""
+"""Raised whenever the same Minari dataset would give other arrays; its fingerprint is then another."""
+INFO_VERSION = 2
+"""Raised whenever more is told of the same arrays, so that what older versions told is made anew."""
 
 
 def open_dataset(name: str, *, cache_dir: Path | None = None) -> FlatDataset:
@@ -53,15 +56,18 @@ def open_dataset(name: str, *, cache_dir: Path | None = None) -> FlatDataset:
 
 def entry_path(name: DatasetName, data: Path, cache_dir: Path | None = None) -> Path:
     """Where the flat form of a dataset is, given its Minari files as they are now."""
-    key = hashlib.sha256(f"{name} {source_guard(data)} {LOADER_VERSION}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{name} {source_guard(data)} {LOADER_VERSION}.{INFO_VERSION}".encode()).hexdigest()[
+        :16
+    ]
     return (cache_dir or dataset_cache()) / name.folder / key
 
 
 def _build(name: DatasetName, data: Path) -> tuple[DatasetInfo, FlatArrays, Mapping[str, Any]]:
-    storage, metadata = _minari_storage(data, str(name))
+    metadata = read_metadata(data, str(name))
+    storage = _minari_storage(data, metadata, str(name))
     spaces = read_spaces(storage.observation_space, storage.action_space, str(name))
     family = family_of(name, metadata, spaces)
-    raw = read_episodes(storage, spaces, family.entries, family.infos, str(name))
+    raw = read_episodes(storage, metadata, spaces, family.entries, family.infos, str(name))
     checks.refuse_non_finite(raw, str(name))
     labels = family.label(raw)
     actions, findings = checks.scale_actions(raw.actions, spaces)
@@ -72,24 +78,36 @@ def _build(name: DatasetName, data: Path) -> tuple[DatasetInfo, FlatArrays, Mapp
         "loader": LOADER_VERSION,
         "action_low": spaces.action_low.tolist(),
         "action_high": spaces.action_high.tolist(),
-        "evaluation": labels.evaluation.model_dump(mode="json") if labels.evaluation else None,
+        "evaluation": None
+        if isinstance(labels.evaluation, str)
+        else labels.evaluation.model_dump(mode="json"),
     }
     info = _info(name, metadata, spaces, arrays, labels.evaluation, findings, arrays.digest(shaped_by))
     facts = {"loader_version": LOADER_VERSION, "family": family.name, "source": _source_facts(data, metadata)}
     return info, arrays, facts
 
 
-def _minari_storage(data: Path, name: str) -> tuple[Any, dict[str, Any]]:
-    from minari.dataset.minari_storage import MinariStorage
+def _minari_storage(data: Path, metadata: Metadata, name: str) -> Any:
+    """Minari's reader of the files. Not its own way to one, which builds whatever environment the metadata names."""
+    from minari.dataset._storages import get_minari_storage
+    from minari.serialization import deserialize_space
 
-    from .simulators import gymnasium_with_robotics, silence
+    from .simulators import silence
 
+    given = metadata.observation_space, metadata.action_space
     try:
-        metadata = MinariStorage.read_raw_metadata(data)
-        if not {"observation_space", "action_space"} <= metadata.keys():
-            gymnasium_with_robotics()  # Minari then builds the environment to ask it
         with silence():
-            return MinariStorage.read(data), metadata
+            spaces = [None if space is None else deserialize_space(dict(space)) for space in given]
+            if None in spaces:
+                asked = _spaces_of_environment(metadata.collected_in)
+                spaces = [found or other for found, other in zip(spaces, asked, strict=True)]
+            reader = get_minari_storage(metadata.data_format)
+            return reader(data, *spaces, jpeg_encoding=metadata.jpeg_encoding)  # type: ignore[arg-type]
+    except UserError as error:
+        raise UserError(
+            f"it does not say what its observations and actions are, and the environment it names cannot be asked: "
+            f"{error}", key="dataset", value=name,
+        ) from error  # fmt: skip
     except Exception as error:  # whatever Minari meets in a file that is not what it should be
         raise UserError(
             f"its metadata cannot be used ({type(error).__name__}: {error})",
@@ -97,6 +115,27 @@ def _minari_storage(data: Path, name: str) -> tuple[Any, dict[str, Any]]:
             value=name,
             fix="Make, import or download it again.",
         ) from error
+
+
+def _spaces_of_environment(named: NamedEnvironment | None) -> tuple[Any, Any]:
+    """Observation and action space of an installed environment."""
+    from ..envs.build import make_environment  # imports simulators
+
+    if named is None:
+        raise UserError("there is none", key="env_spec")
+    limit = named.max_episode_steps or 1
+    environment = make_environment(
+        EvaluationSpec(
+            library="gymnasium",
+            id=named.id,
+            kwargs=named.kwargs,
+            action_low=(),
+            action_high=(),
+            max_episode_steps=limit,
+        )
+    )
+    environment.close()
+    return environment.observation_space, environment.action_space
 
 
 def _arrays(raw: RawEpisodes, actions: np.ndarray, rewards: np.ndarray, masks: np.ndarray) -> FlatArrays:
@@ -107,10 +146,10 @@ def _arrays(raw: RawEpisodes, actions: np.ndarray, rewards: np.ndarray, masks: n
 
 def _info(
     name: DatasetName,
-    metadata: Mapping[str, Any],
+    metadata: Metadata,
     spaces: Spaces,
     arrays: FlatArrays,
-    evaluation: Any,
+    evaluation: EvaluationSpec | str,
     findings: list[Any],
     fingerprint: str,
 ) -> DatasetInfo:
@@ -126,16 +165,18 @@ def _info(
         reward_min=float(arrays.rewards.min()),
         reward_max=float(arrays.rewards.max()),
         terminal_share=float((arrays.masks == 0).mean()),
-        ref_min_score=metadata.get("ref_min_score"),
-        ref_max_score=metadata.get("ref_max_score"),
-        evaluation=evaluation,
+        ref_min_score=metadata.ref_min_score,
+        ref_max_score=metadata.ref_max_score,
+        evaluation=None if isinstance(evaluation, str) else evaluation,
+        unscored=evaluation if isinstance(evaluation, str) else None,
+        defined_in=metadata.environment.entry_point if metadata.environment else None,
         findings=tuple(findings),
     )
 
 
-def _source_facts(data: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("dataset_id", "minari_version", "requirements", METADATA_KEY)
+def _source_facts(data: Path, metadata: Metadata) -> dict[str, Any]:
+    provenance = {METADATA_KEY: metadata.provenance} if metadata.provenance else {}
     return {
         "files": {path.name: file_digest(path) for path in sorted(data.iterdir()) if path.is_file()},
-        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "metadata": {**metadata.facts, **provenance},
     }

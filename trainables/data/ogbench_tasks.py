@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import UserError
 from .dataset import EvaluationSpec
+from .metadata import Metadata
 from .names import DatasetName
 from .semantics import Family, Labels
 from .simulators import ogbench_package, silence
@@ -23,7 +24,7 @@ TASKS = 5
 _FROM_GLOBAL_RNG = ("maze", "soccer")
 
 
-def ogbench_family(name: DatasetName, provenance: Mapping[str, Any], spaces: Spaces) -> Family:
+def ogbench_family(name: DatasetName, metadata: Metadata, spaces: Spaces) -> Family:
     """How an OGBench dataset is read: states as stored, rewards and masks of one task from stored simulator states.
 
     Raises:
@@ -36,19 +37,37 @@ def ogbench_family(name: DatasetName, provenance: Mapping[str, Any], spaces: Spa
             value=str(name),
             fix=f"Use `{name.minari_id}#task1`.",
         )
-    original = provenance["ogbench_dataset"]
+    if () not in spaces.observation:
+        raise _unlike(name, "its observations are not one vector")
+    original = metadata.provenance["ogbench_dataset"]
     return Family(
         name="ogbench",
         entries=((),),
-        infos=tuple(provenance["simulator_state"]),
-        label=lambda raw: _label(raw, original, name.task, spaces),
+        infos=tuple(metadata.provenance["simulator_state"]),
+        label=lambda raw: _label(raw, original, name, spaces),
     )
 
 
-def _label(raw: RawEpisodes, original: str, task: int | None, spaces: Spaces) -> Labels:
+def _unlike(name: DatasetName, why: str) -> UserError:
+    return UserError(
+        f"says it is of OGBench, but {why}", key="dataset", value=str(name),
+        fix="Make or import it again; a file's name must say which OGBench environment it is of.",
+    )  # fmt: skip
+
+
+def _label(raw: RawEpisodes, original: str, name: DatasetName, spaces: Spaces) -> Labels:
     rows = raw.rows
-    environment = single_task_environment(original, task)
-    rewards, masks = relabel(environment, original, {key: values[rows] for key, values in raw.infos.items()})
+    try:
+        environment = single_task_environment(original, name.task)
+        states = {key: values[rows] for key, values in raw.infos.items()}
+        rewards, masks = relabel(environment, original, states)
+    except UserError:
+        raise
+    except (
+        Exception
+    ) as error:  # gymnasium's and numpy's many ways to say that the name and the data do not fit
+        why = f"cannot be labelled with the tasks of {original} ({type(error).__name__}: {error})"
+        raise _unlike(name, why) from error
     chosen = environment.unwrapped._reward_task_id
     evaluation = EvaluationSpec(
         library="ogbench",

@@ -8,8 +8,7 @@ An episode's end is a boundary and nothing more; the mask is 0 only where the ta
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +16,12 @@ import numpy as np
 
 from ..errors import UserError
 from .dataset import EvaluationSpec
+from .metadata import Metadata
 from .names import DatasetName
 from .source import Entry, RawEpisodes, Spaces
 
 _GOAL_RADIUS = 0.45  # metres from a goal at which gymnasium-robotics' point mazes count it as reached
 _SUCCESS_MINUS_ONE = "rewards are success - 1 (-1 per step, 0 at the goal)"
-METADATA_KEY = "flowsweep"
-"""Where provenance is kept in the metadata of the Minari datasets we write."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,13 @@ class Labels:
     Attributes:
         rewards: [N] float32.
         masks: [N] float32.
+        evaluation: the environment policies are scored in, or in one sentence's end why there is none.
         notes: decisions a user should know of.
     """
 
     rewards: np.ndarray
     masks: np.ndarray
-    evaluation: EvaluationSpec | None
+    evaluation: EvaluationSpec | str
     notes: tuple[str, ...] = ()
 
 
@@ -58,17 +57,17 @@ class Family:
     label: Callable[[RawEpisodes], Labels]
 
 
-def family_of(name: DatasetName, metadata: Mapping[str, Any], spaces: Spaces) -> Family:
+def family_of(name: DatasetName, metadata: Metadata, spaces: Spaces) -> Family:
     """Decide what kind of dataset this is, from its provenance, else from its id.
 
     Raises:
-        UserError: a task was asked of a dataset that has none.
+        UserError: a task was asked of a dataset that has none, or observations are not what its kind has.
     """
-    ours = metadata.get(METADATA_KEY) or {}
+    ours = metadata.provenance
     if ours.get("family") == "ogbench":
         from .ogbench_tasks import ogbench_family
 
-        return ogbench_family(name, ours, spaces)
+        return ogbench_family(name, metadata, spaces)
     if name.task is not None:
         raise UserError(
             "only OGBench datasets have tasks to choose from",
@@ -77,22 +76,33 @@ def family_of(name: DatasetName, metadata: Mapping[str, Any], spaces: Spaces) ->
             fix=f"Use `{name.minari_id}`.",
         )
     if ours.get("family") == "pointmaze":
-        return _goal_reaching("pointmaze", metadata, spaces, _label_terminating)
+        return _goal_reaching("pointmaze", name, metadata, spaces, _label_terminating)
     if name.minari_id.startswith("D4RL/pointmaze/"):
-        return _goal_reaching("D4RL pointmaze", metadata, spaces, _label_d4rl_pointmaze)
+        return _goal_reaching("D4RL pointmaze", name, metadata, spaces, _label_d4rl_pointmaze)
     if name.minari_id.startswith("D4RL/antmaze/"):
-        return _d4rl_antmaze(metadata, spaces)
+        return _d4rl_antmaze(name, metadata, spaces)
     entries = _usual_entries(spaces)
     return Family("plain", entries, (), lambda raw: _label_plain(raw, metadata, spaces, entries))
 
 
+def _require(entries: Sequence[Entry], spaces: Spaces, name: DatasetName) -> None:
+    missing = [".".join(entry) for entry in entries if entry not in spaces.observation]
+    if missing:
+        raise UserError(
+            f"its observations lack {', '.join(missing)}, which datasets of its kind have", key="dataset",
+            value=str(name), fix="Give it another id, under which its observations are taken as they are.",
+        )  # fmt: skip
+
+
 def _goal_reaching(
-    name: str,
-    metadata: Mapping[str, Any],
+    family: str,
+    name: DatasetName,
+    metadata: Metadata,
     spaces: Spaces,
     label: Callable[[RawEpisodes, int], tuple[np.ndarray, np.ndarray, tuple[str, ...]]],
 ) -> Family:
     entries: tuple[Entry, ...] = (("observation",), ("desired_goal",))
+    _require(entries, spaces, name)
     goal_at = spaces.observation[("observation",)]
 
     def labelled(raw: RawEpisodes) -> Labels:
@@ -100,7 +110,7 @@ def _goal_reaching(
         evaluation = evaluation_from(metadata, entries, spaces, continuing_task=False, reset_target=False)
         return Labels(rewards, masks, evaluation, notes)
 
-    return Family(name, entries, (), labelled)
+    return Family(family, entries, (), labelled)
 
 
 def _label_terminating(raw: RawEpisodes, goal_at: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -126,9 +136,10 @@ def _label_d4rl_pointmaze(raw: RawEpisodes, goal_at: int) -> tuple[np.ndarray, n
     return rewards.astype(np.float32), 1 - success.astype(np.float32), (stale, note)
 
 
-def _d4rl_antmaze(metadata: Mapping[str, Any], spaces: Spaces) -> Family:
+def _d4rl_antmaze(name: DatasetName, metadata: Metadata, spaces: Spaces) -> Family:
     # D4RL's 29 numbers: where the ant is, then its joints. The goal is the evaluation's and stays the same.
     entries: tuple[Entry, ...] = (("achieved_goal",), ("observation",))
+    _require(entries, spaces, name)
 
     def labelled(raw: RawEpisodes) -> Labels:
         success = raw.rewards == 1
@@ -151,9 +162,7 @@ def _usual_entries(spaces: Spaces) -> tuple[Entry, ...]:
     return usual if ("observation",) in usual else tuple(sorted(spaces.observation))
 
 
-def _label_plain(
-    raw: RawEpisodes, metadata: Mapping[str, Any], spaces: Spaces, entries: Sequence[Entry]
-) -> Labels:
+def _label_plain(raw: RawEpisodes, metadata: Metadata, spaces: Spaces, entries: Sequence[Entry]) -> Labels:
     return Labels(
         raw.rewards.astype(np.float32),
         1 - raw.terminations.astype(np.float32),
@@ -162,25 +171,26 @@ def _label_plain(
 
 
 def evaluation_from(
-    metadata: Mapping[str, Any], entries: Sequence[Entry], spaces: Spaces, **overrides: Any
-) -> EvaluationSpec | None:
-    """The evaluation environment a Minari dataset names, else the one it was collected in, else None.
+    metadata: Metadata, entries: Sequence[Entry], spaces: Spaces, **overrides: Any
+) -> EvaluationSpec | str:
+    """The evaluation environment a Minari dataset names, else the one it was collected in, else why there is none.
 
     Args:
         overrides: constructor arguments that must hold for scores to mean what we say.
     """
-    stored = metadata.get("eval_env_spec") or metadata.get("env_spec")
-    if not stored or any(len(entry) > 1 for entry in entries):
-        return None
-    spec = json.loads(stored)
-    if not spec.get("max_episode_steps"):
-        return None
+    named = metadata.environment
+    if named is None:
+        return "it names no environment"
+    if nested := [entry for entry in entries if len(entry) > 1]:
+        return f"its observation {'.'.join(nested[0])} lies deeper than environments are read"
+    if named.max_episode_steps is None:
+        return f"it names {named.id} without a limit of steps (`max_episode_steps`), so that episodes might never end"
     return EvaluationSpec(
         library="gymnasium",
-        id=spec["id"],
-        kwargs={**spec.get("kwargs", {}), **overrides},
+        id=named.id,
+        kwargs={**named.kwargs, **overrides},
         observation_keys=tuple(entry[0] for entry in entries if entry),
         action_low=tuple(spaces.action_low.tolist()),
         action_high=tuple(spaces.action_high.tolist()),
-        max_episode_steps=spec["max_episode_steps"],
+        max_episode_steps=named.max_episode_steps,
     )

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from ..errors import PackageMissing
+
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
@@ -30,8 +32,18 @@ def gymnasium_with_robotics() -> Any:
 
 
 def ogbench_package() -> Any:
-    """ogbench, whose import registers its environments."""
+    """ogbench, whose import registers its environments.
+
+    Raises:
+        PackageMissing: it is not installed.
+    """
     os.environ.setdefault("MUJOCO_GL", "disabled")  # must precede the first import of mujoco
-    with silence():
-        import ogbench
+    try:
+        with silence():
+            import ogbench
+    except ModuleNotFoundError as error:
+        raise PackageMissing(
+            f"OGBench is needed for this and cannot be imported here ({error})",
+            fix="Add it: pip install 'flowsweep[ogbench]'.",
+        ) from error
     return ogbench

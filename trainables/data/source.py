@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from .metadata import Metadata
 
 Entry = tuple[str, ...]
 """Path of one array inside an observation: ``()`` for an array observation, ``("desired_goal",)`` in a dict."""
@@ -128,12 +129,18 @@ def read_spaces(observation_space: Any, action_space: Any, name: str) -> Spaces:
 
 
 def read_episodes(
-    storage: Any, spaces: Spaces, entries: Sequence[Entry], infos: Sequence[str], name: str
+    storage: Any,
+    metadata: Metadata,
+    spaces: Spaces,
+    entries: Sequence[Entry],
+    infos: Sequence[str],
+    name: str,
 ) -> RawEpisodes:
     """Read every episode.
 
     Args:
         storage: Minari's storage object of the dataset.
+        metadata: what the dataset says of itself.
         entries: which arrays of the observation, in the order they are laid side by side.
         infos: names of per-state infos to keep.
 
@@ -141,11 +148,18 @@ def read_episodes(
         UserError: files cannot be read, an episode is inconsistent, or the episodes do not add up to the declared total.
     """
     try:
-        with _episode_source(storage) as episodes:
+        with _episode_source(storage, metadata) as episodes:
             return _collect(episodes, spaces, entries, infos, name)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except UserError:
+        raise
+    except (
+        Exception
+    ) as error:  # the many ways of h5py, pyarrow and Minari to say that a file is not what it should be
         raise UserError(
-            f"its files cannot be read ({error})", key="dataset", value=name, fix=_REMAKE
+            f"its files cannot be read ({type(error).__name__}: {error})",
+            key="dataset",
+            value=name,
+            fix=_REMAKE,
         ) from error
 
 
@@ -228,10 +242,9 @@ class _Source:
         self.close()
 
 
-def _episode_source(storage: Any) -> _Source:
-    metadata = storage.read_raw_metadata(storage.data_path)
-    declared = (int(metadata["total_steps"]), int(metadata["total_episodes"]))
-    if metadata["data_format"] == "hdf5":
+def _episode_source(storage: Any, metadata: Metadata) -> _Source:
+    declared = (metadata.steps, metadata.episodes)
+    if metadata.data_format == "hdf5":
         return _hdf5_source(Path(storage.data_path) / "main_data.hdf5", declared)
     episodes = list(storage.get_episodes(range(declared[1])))
     lengths = np.array([len(episode["rewards"]) for episode in episodes], np.int64)

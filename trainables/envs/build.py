@@ -6,8 +6,6 @@ Legend: O observation size, A action size.
 from __future__ import annotations
 
 import contextlib
-import io
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..data.dataset import EvaluationSpec
+from ..data.simulators import ogbench_package
 from ..errors import UserError
-
-os.environ.setdefault("MUJOCO_GL", "disabled")  # must precede the first import of mujoco
+from .registered import (
+    KEY,
+    checked_ogbench_name,
+    gymnasium_with_environments,
+    plain_arguments,
+    registered_spec,
+)
 
 
 def make_environment(spec: EvaluationSpec, render: bool = False) -> Any:
@@ -32,23 +36,14 @@ def make_environment(spec: EvaluationSpec, render: bool = False) -> Any:
     Raises:
         UserError: the library has no such environment or cannot construct it.
     """
-    if ":" in spec.id:
-        # Gymnasium would import the module before the colon; the id comes from the dataset, which may be anybody's.
-        raise UserError(
-            "an environment is named by its id alone, without a module to import",
-            key="evaluation.id",
-            value=spec.id,
-            fix="Register it where it is defined; a package of systems may do so when it is imported.",
-        )
-    kwargs = {**spec.kwargs, "max_episode_steps": spec.max_episode_steps}
-    if render:
-        kwargs["render_mode"] = "rgb_array"
     try:
-        return _makers[spec.library](spec.id, kwargs)
+        return _makers[spec.library](spec, {"render_mode": "rgb_array"} if render else {})
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"the {spec.library} environment cannot be built: {type(error).__name__}: {error}",
-            key="evaluation.id",
+            key=KEY,
             value=spec.id,
             fix=f"Check the id and its arguments {dict(spec.kwargs)} against the installed {spec.library}.",
         ) from error
@@ -58,33 +53,21 @@ def make_quiet_simulator(env_id: str, kwargs: dict[str, Any], render: bool) -> A
     """An environment of gymnasium as it is: neither cut nor checked, so that a step may return six values.
 
     Raises:
-        UserError: the id names a module to import.
+        UserError: no installed package registers it.
     """
-    import gymnasium
-
-    if ":" in env_id:
-        raise UserError(
-            "an environment is named by its id alone, without a module to import",
-            key="environment",
-            value=env_id,
-            fix="Register it where it is defined; a package of systems may do so when it is imported.",
-        )
+    registered_spec(env_id)
     if render:
         kwargs = {**kwargs, "render_mode": "rgb_array"}
+    gymnasium = gymnasium_with_environments()
     return gymnasium.make(env_id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
 
 
-def _make_gymnasium(name: str, kwargs: dict[str, Any]) -> Any:
-    import gymnasium
-
-    with contextlib.redirect_stderr(io.StringIO()):  # it prints a notice about rewards at import
-        import gymnasium_robotics
-
-    from . import tolerance
-
-    gymnasium.register_envs(gymnasium_robotics)
-    tolerance.register()
-    environment = gymnasium.make(name, disable_env_checker=True, **kwargs)
+def _make_gymnasium(spec: EvaluationSpec, own: dict[str, Any]) -> Any:
+    registered_spec(spec.id)
+    arguments = plain_arguments(spec.id, spec.kwargs)
+    environment = gymnasium_with_environments().make(
+        spec.id, max_episode_steps=spec.max_episode_steps, disable_env_checker=True, **arguments, **own
+    )
     model_file = getattr(environment.unwrapped, "tmp_xml_file_path", None)
     if (
         model_file is not None
@@ -93,10 +76,15 @@ def _make_gymnasium(name: str, kwargs: dict[str, Any]) -> Any:
     return environment
 
 
-def _make_ogbench(name: str, kwargs: dict[str, Any]) -> Any:
-    import ogbench
-
-    return ogbench.make_env_and_datasets(name, env_only=True, disable_env_checker=True, **kwargs)
+def _make_ogbench(spec: EvaluationSpec, own: dict[str, Any]) -> Any:
+    return ogbench_package().make_env_and_datasets(
+        checked_ogbench_name(spec.id),
+        env_only=True,
+        max_episode_steps=spec.max_episode_steps,
+        disable_env_checker=True,
+        **plain_arguments(spec.id, spec.kwargs),
+        **own,
+    )
 
 
 _makers = {"gymnasium": _make_gymnasium, "ogbench": _make_ogbench}

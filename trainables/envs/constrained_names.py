@@ -108,18 +108,11 @@ def open_environment(name: str) -> EnvironmentSource:
 
 
 def _by_gymnasium(name: str) -> Constrained:
-    import gymnasium
-
     from .build import make_quiet_simulator
+    from .registered import registered_spec
 
     env_id = name.removeprefix(BY_GYMNASIUM)
-    try:
-        steps = gymnasium.spec(env_id).max_episode_steps
-    except (gymnasium.error.Error, ModuleNotFoundError, ValueError) as error:
-        known = [spec for spec in gymnasium.registry if not spec.startswith(("phys2d", "tabular"))]
-        raise UserError(
-            f"gymnasium knows no such environment: {error}", key=KEY, value=name, fix=nearest(env_id, known)
-        ) from error
+    steps = registered_spec(env_id).max_episode_steps
     return Constrained(
         name=name,
         title=f"{env_id} of gymnasium",

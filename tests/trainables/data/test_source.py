@@ -91,7 +91,7 @@ def test_an_episode_with_a_missing_state_is_refused(write, episode):
 def test_metadata_that_is_not_minaris_is_refused(write, episode):
     name = write("toy-v0", [episode(3)])
     (minari_data_path(name) / "metadata.json").write_text("{}")
-    with pytest.raises(UserError, match="its metadata cannot be used"):
+    with pytest.raises(UserError, match=r"`total_steps` of its metadata\.json must be a whole number"):
         open_dataset(name)
 
 

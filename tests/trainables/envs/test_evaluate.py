@@ -115,7 +115,7 @@ def test_a_policy_that_is_no_longer_finite_has_diverged(point_maze):
 
 
 def test_an_unknown_environment_is_explained_to_the_user(point_maze, wanderer):
-    with pytest.raises(UserError, match=r"evaluation\.id.*NoSuchMaze-v3"):
+    with pytest.raises(UserError, match=r"no environment of an installed package.*NoSuchMaze-v3"):
         evaluate(wanderer(2), point_maze.model_copy(update={"id": "NoSuchMaze-v3"}), [0], 1)
 
 

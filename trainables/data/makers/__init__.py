@@ -16,8 +16,8 @@ from filelock import FileLock
 
 from ...errors import UserError
 from ...home import home
+from ..metadata import read_metadata
 from ..names import minari_data_path, parse_name
-from ..semantics import METADATA_KEY
 from .minari_file import write_minari
 from .recipe import Recipe
 from .registry import RECIPES, find_recipe
@@ -176,8 +176,7 @@ def _work_folder(provenance: dict[str, Any], target: str) -> Path:
 
 
 def _check_same(target: str, provenance: dict[str, Any]) -> None:
-    metadata = json.loads((minari_data_path(target) / "metadata.json").read_bytes())
-    present = metadata.get(METADATA_KEY, {})
+    present = read_metadata(minari_data_path(target), target).provenance
     if any(present.get(key) != provenance[key] for key in ("recipe", "steps", "seed", "recipe_version")):
         raise UserError(
             "another dataset has this name",

@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..metadata import METADATA_KEY
 from ..names import minari_root
-from ..semantics import METADATA_KEY
 from .recipe import Description, Episodes
 
 _ASIDE = ".flowsweep-"  # Minari does not list hidden folders

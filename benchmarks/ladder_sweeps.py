@@ -93,22 +93,33 @@ def carried_out(name: str, method: Method, options: argparse.Namespace) -> Sweep
     Raises:
         UserError: it cannot work, or did not finish.
     """
-    home, wanted = Home.default(), sweep_spec(name, method, options)
-    plan = make_plan(parse(SweepSpec, {"name": "ladder", **wanted}), home)
+    return finished_sweep(f"ladder-{name}", sweep_spec(name, method, options))
+
+
+def finished_sweep(prefix: str, wanted: Mapping[str, Any]) -> SweepRecord:
+    """Reuse, continue or run a sweep, found again by its content.
+
+    Args:
+        prefix: the beginning of its name.
+        wanted: the sweep without its name.
+
+    Raises:
+        UserError: it cannot work, or did not finish.
+    """
+    home = Home.default()
+    plan = make_plan(parse(SweepSpec, {"name": "anything", **wanted}), home)
     content = json.dumps([wanted, plan.fingerprint], sort_keys=True)
-    paths = home.sweep(f"ladder-{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}")
+    paths = home.sweep(f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:8]}")
     if not finished(paths):
-        print(
-            f"{name}: {paths.name}, at most {plan.core_h * 3600:,.0f} core-seconds of training by estimate",
-            flush=True,
-        )
+        estimate = f"at most {plan.core_h * 3600:,.0f} core-seconds of training by estimate"
+        print(f"{paths.name}: {estimate}", file=sys.stderr, flush=True)
         command(paths, wanted)
     record = read_sweep(paths)
     if record.status != "finished":
         raise UserError(
             f"the sweep is {record.status}",
-            key="method",
-            value=name,
+            key="sweep",
+            value=paths.name,
             fix=f"See `flowsweep show {paths.name}`.",
         )
     return record

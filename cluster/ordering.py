@@ -11,7 +11,7 @@ from typing import Any
 
 from ..platform.sweep.resolve import resolve
 from ..platform.sweep.spec import SweepSpec, sweep_file
-from ..platform.sweep.yaml_file import overridden, read_yaml
+from ..platform.sweep.yaml_file import overridden, placed, read_yaml
 from ..trainables.config import parse
 from ..trainables.errors import PackageMissing
 from .joining import ALLOWED
@@ -57,12 +57,14 @@ def ordered(wishes: Wishes, profile: Profile) -> Iterator[tuple[Order, str]]:
         places = [*(str(beside / Path(place).expanduser()) for place in profile.packages), *wishes.packages]
         plugins = [lay_out(place, scratch / str(number)) for number, place in enumerate(places)]
         stack.enter_context(importable(scratch / str(number) for number in range(len(plugins))))
-        content = with_defaults(overridden(read_yaml(sweep_file(wishes.sweep)), wishes.changes), profile)
-        spec, unchecked = parse(SweepSpec, content), ""
-        try:
-            resolve(spec)  # data and cores are looked at there
-        except PackageMissing as error:
-            unchecked = str(error)
+        file, unchecked = sweep_file(wishes.sweep), ""
+        content = with_defaults(overridden(read_yaml(file), wishes.changes), profile)
+        with placed(file, wishes.changes):
+            spec = parse(SweepSpec, content)
+            try:
+                resolve(spec)  # data and cores are looked at there
+            except PackageMissing as error:
+                unchecked = str(error)
         allowed = {ALLOWED: "1"} if wishes.allow_insecure or profile.allow_insecure else {}
         arguments = ("resume", spec.name) if wishes.resume else ("take-up", SWEEP_FILE)
         yield (

@@ -25,6 +25,7 @@ from ..platform.errors import Refused, UserError, UserErrors, nearest
 from ..platform.paths import checked_name
 from ..platform.store.object_files import is_object_address
 from ..platform.sweep.spec import Resources
+from ..platform.sweep.yaml_reader import MOST_BYTES
 from ..platform.tracking.check import checked_uri
 from ..trainables.config import FrozenConfig, parse
 from .variables import checked_variables
@@ -133,15 +134,17 @@ def read_profiles(file: Path | None = None) -> Profiles:
                 "others may write this file, and so have your token sent elsewhere",
                 key=str(file), fix=f"`chmod o-w {file}`.",
             )  # fmt: skip
-        text = file.read_text(encoding="utf-8")
+        with open(file, "rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UserError(f"is longer than the {MOST_BYTES // 1024} KiB that are read", key=str(file))
+        text = content.decode()
     except FileNotFoundError:
         return Profiles()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot be read: {error}", key=str(file)) from None
     try:
-        profiles = _parsed(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"is not valid TOML: {error}", key=str(file)) from None
+        profiles = _parsed(_toml(text, file))
     except UserErrors as error:
         raise UserErrors([_placed(one, file, text) for one in error.errors]) from None
     for name in profiles.clusters:
@@ -149,6 +152,17 @@ def read_profiles(file: Path | None = None) -> Profiles:
     if profiles.default is not None and profiles.default not in profiles.clusters:
         raise _placed(_unknown("default", profiles.default, profiles), file, text)
     return profiles
+
+
+def _toml(text: str, file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also for integers of thousands of digits, and deep nesting
+        said = " ".join(str(error).split()) or "it is nested too deep"
+        raise UserError(f"is not valid TOML: {said}", key=str(file)) from None
 
 
 def _parsed(values: Mapping[str, Any]) -> Profiles:

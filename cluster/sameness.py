@@ -7,7 +7,7 @@ from typing import Any
 
 from ..platform.errors import UserError
 from ..platform.paths import SweepPaths
-from ..platform.sweep.spec import SweepSpec, load_spec
+from ..platform.sweep.spec import SweepSpec, read_spec
 
 MOST = 6
 """Differences told; of more, how many there are."""
@@ -22,7 +22,7 @@ def recorded_difference(spec: SweepSpec, paths: SweepPaths) -> list[str] | None:
     if not paths.spec.exists() or not paths.journal.exists() or paths.journal.stat().st_size == 0:
         return None
     try:
-        then = load_spec(paths.spec).model_dump(mode="json")
+        then = read_spec(paths.spec).model_dump(mode="json")
     except UserError as error:
         return [f"what is on record cannot be read: {error}"]
     now = spec.model_dump(mode="json")

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from ..trainables.artifacts import write_text
-from .errors import behind
+from ..trainables.user_code.code import short_name
+from .errors import Unreachable, behind
+from .going_on.named_code import remember_code
 from .going_on.provenance import provenance
 from .going_on.taking_up import Going, check_going, take_up
 from .paths import Home, SweepPaths
@@ -22,10 +24,12 @@ from .running.budget import Meter
 from .running.checkpoint_budget import within_budget
 from .running.conclude import conclude
 from .running.desk import Desk
+from .running.ending import Ending
+from .running.first_failures import SAME_FAILURE, FirstFailures
 from .running.phases import confirmations, search_requests
 from .running.places import Count, bundle_of, places
 from .running.ray_bridge import Marshal, TrialQueue, configure_tune
-from .running.ray_start import start_ray
+from .running.ray_start import end_daemons, ended_daemon, start_ray
 from .running.stopping import Stopping
 from .search.start import open_search
 from .store.base import Stages
@@ -43,15 +47,17 @@ class Outcome:
     """How a sweep ended.
 
     Attributes:
-        status: ``finished`` or ``interrupted``.
+        status: ``finished``, ``interrupted``, or ``failed``: no trial could be trained.
         unsent: facts that still wait for the tracker.
         no_report: why the report page could not be written, if so.
+        broken_off: whether it was told to leave while it was being concluded.
     """
 
     status: str
     trials_ended: int
     unsent: int
     no_report: str | None
+    broken_off: bool
 
 
 def run_sweep(
@@ -74,7 +80,8 @@ def run_sweep(
     Raises:
         Refused: the name is taken, there is nothing to resume or to retry, somebody else runs it, or data or code changed.
         UserError: the cluster has too little for one trial.
-        Unreachable: the cluster does not answer, or Ray does not start.
+        Unreachable: the cluster does not answer, Ray does not start, or ends beside the sweep.
+        KeyboardInterrupt: it was told to leave at once.
     """
     paths = home.sweep(plan.spec.name)
     check_going(plan, paths, going)
@@ -86,6 +93,7 @@ def run_sweep(
     ):
         before, despite = take_up(plan, paths, journal, going, watch)
         _write_spec(paths, plan)
+        remember_code(plan, paths)
         started = any(fact.kind == "sweep_started" for fact in before)
         kind = "sweep_resumed" if started else "sweep_started"
         watch(journal.append(kind, **provenance(plan), **despite))
@@ -93,8 +101,9 @@ def run_sweep(
         budget_gib = plan.spec.checkpoints.budget_gib
         watch = within_budget(budget_gib, paths.trials, before, journal.append, watch)
         meter = Meter(plan.spec.budget, plan.spec.resources.gpus, before)
-        desk = Desk(journal, plan.spec, search, watch, meter, stopping.ask)
-        tracker = _tracker(plan, home, paths)
+        desk = Desk(journal, plan.spec, search, watch, meter, stopping.ask, FirstFailures(before))
+        tracker, ending, no_report = _tracker(plan, home, paths), Ending(journal, watch), "broken off"
+        stopping.gone, stopping.last_word = ended_daemon, partial(_last_word, ending)
         try:
             for phase in (search_requests, confirmations):
                 requests = phase(plan, desk, search, list(read(paths.journal)))
@@ -107,15 +116,20 @@ def run_sweep(
                 stopping.withdraw()
                 if stopping.is_set():
                     break
-            status = _ended(journal, watch, desk, stopping)
-            no_report = "told to leave" if stopping.hurried else conclude(paths, journal)
+            ending.record(*_how(desk, stopping))
+            with stopping.breaking_off():
+                no_report = "told to leave" if stopping.hurried else conclude(paths, journal)
         except KeyboardInterrupt:
-            _record(journal, watch, "sweep_ended", status="interrupted", reason="left at once")
-            raise
+            stopping.left()
+            if ending.status is None:
+                ending.record("interrupted", "left at once")
+                raise
+        except Exception as error:
+            _without_ray(error, stopping, ending)
         finally:
             search.close(*((HURRIED_DRAIN_S,) if stopping.hurried else ()))
-            unsent = _drained(tracker, stopping.hurried, watch)
-        return Outcome(status, desk.ended, unsent, no_report)
+            unsent = _drained(tracker, stopping, watch)
+        return Outcome(ending.status or "", desk.ended, unsent, no_report, stopping.broken_off)
 
 
 @contextlib.contextmanager
@@ -127,12 +141,30 @@ def _open(paths: SweepPaths) -> Iterator[Journal]:
         yield journal
 
 
-def _ended(journal: Journal, watch: Callable[[Fact], None], desk: Desk, stopping: Stopping) -> str:
-    status, reason = "finished", f"{desk.spent.rule}: {desk.spent.reason}" if desk.spent else ""
+def _how(desk: Desk, stopping: Stopping) -> tuple[str, str]:
+    """Status and reason of a sweep that has come to its end."""
     if stopping.is_set():
-        status, reason = "interrupted", "stop requested"
-    _record(journal, watch, "sweep_ended", status=status, reason=reason)
-    return status
+        return "interrupted", "stop requested"
+    status = "failed" if desk.spent and desk.spent.rule == SAME_FAILURE else "finished"
+    return status, f"{desk.spent.rule}: {desk.spent.reason}" if desk.spent else ""
+
+
+def _last_word(ending: Ending, why: str) -> None:
+    ending.last_word(why)
+    end_daemons()
+
+
+def _without_ray(error: Exception, stopping: Stopping, ending: Ending) -> NoReturn:
+    """End a sweep whose Ray has ended; any other error is raised as it is."""
+    if stopping.is_set():
+        ending.record("interrupted", "stop requested")
+        raise KeyboardInterrupt from error
+    if gone := ended_daemon():
+        ending.record("interrupted", f"Ray has ended: {gone}")
+        raise Unreachable(
+            f"Ray has ended beside the sweep: {gone}", fix="What was reported is on record; resume the sweep."
+        ) from error
+    raise error
 
 
 def _record(journal: Journal, watch: Callable[[Fact], None], kind: str, **data: Any) -> None:
@@ -144,7 +176,7 @@ def _tracker(plan: Plan, home: Home, paths: SweepPaths) -> Tracker:
     return Tracker(
         paths,
         settings.uri or home.mlflow_uri,
-        settings.experiment or f"flowsweep/{plan.spec.system}",
+        settings.experiment or f"flowsweep/{short_name(plan.spec.system)}",
         None if settings.uri else home.mlflow_artifacts,
     )
 
@@ -155,7 +187,9 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, marshal: Marshal, s
 
     from ..trainables.tune import StageWalk
 
-    trainable = tune.with_parameters(StageWalk, store=store, folder=paths.root, at_once=queue.at_once)
+    trainable = tune.with_parameters(
+        StageWalk, store=store, folder=paths.root, at_once=queue.at_once, code=plan.resolved.system.code
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, bundle_of(plan.spec.resources)),
         tune_config=tune.TuneConfig(search_alg=queue, scheduler=marshal, num_samples=-1, reuse_actors=True),
@@ -176,12 +210,19 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, marshal: Marshal, s
     shutil.rmtree(paths.ray, ignore_errors=True)  # Tune's own notes; nothing here reads them
 
 
-def _drained(tracker: Tracker, hurried: bool, watch: Callable[[Fact], None]) -> int:
-    """Let the tracker take what it has not yet got; how many facts that leaves."""
-    return tracker.close(
-        HURRIED_DRAIN_S if hurried else DRAIN_S,
-        lambda left: watch(Fact(-1, time.time(), "sending", data={"unsent": left})),
-    )
+def _drained(tracker: Tracker, stopping: Stopping, watch: Callable[[Fact], None]) -> int:
+    """Let the tracker take what it has not yet got, unless there is no time; how many facts that leaves."""
+
+    def tell(left: int) -> None:
+        watch(Fact(-1, time.time(), "sending", data={"unsent": left}))
+
+    try:
+        with stopping.breaking_off():
+            return tracker.close(
+                HURRIED_DRAIN_S if stopping.hurried or stopping.broken_off else DRAIN_S, tell
+            )
+    except KeyboardInterrupt:
+        return tracker.close(HURRIED_DRAIN_S)
 
 
 def _tell_places(journal: Journal, watch: Callable[[Fact], None], count: Count) -> None:

@@ -8,6 +8,7 @@ from ..trainables.data.makers import ensure_dataset
 from .paths import Home
 from .sweep.plan import Plan, make_plan
 from .sweep.spec import load_spec
+from .sweep.yaml_file import Text
 
 SWEEP = "quickstart"
 
@@ -31,7 +32,7 @@ def quickstart_plan(home: Home, smallest: bool, progress: Callable[[int, int], N
         smallest: cut every number down.
         progress: told environment steps made and wanted while the dataset is made.
     """
-    spec = load_spec(SWEEP, {**(SMALLEST if smallest else {}), "name": free_name(home, SWEEP)})
+    spec = load_spec(SWEEP, {**(SMALLEST if smallest else {}), "name": Text(free_name(home, SWEEP))})
     ensure_dataset(spec.source.name, progress=progress)
     return make_plan(spec, home)
 

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..trainables.base import load_system
+from ..trainables.code_digest import code_differences, system_code
 from ..trainables.config import parse
 from ..trainables.events import Event
 from ..trainables.request import TrialRequest, Workers
+from ..trainables.user_code.code import names_code
 from ..trainables.walk import Walk
-from .errors import UserError, nearest
+from .errors import Refused, UserError, nearest
 from .going_on.courses import courses
 from .going_on.provenance import changed_since
 from .paths import Home, SweepPaths
@@ -70,6 +73,7 @@ def rerun(
     reuse_stages: bool = False,
     spread: bool = False,
     device: str | None = None,
+    anyway: bool = False,
     watch: Callable[[Event], None] = lambda event: None,
 ) -> Verdict:
     """Walk a trial's request again in this process and compare it with the record.
@@ -79,10 +83,12 @@ def rerun(
         reuse_stages: take earlier stages from the store instead of computing them anew too.
         spread: compute stages by as many workers as the sweep asked for, on an embedded Ray; by one otherwise.
         device: another device than the recorded one.
+        anyway: although a file of the user's own that the sweep runs has changed.
         watch: shown every event.
 
     Raises:
         UserError: there is no such trial, or it never finished.
+        Refused: the user's own code has changed.
     """
     facts = list(read(paths.journal))
     started = next(fact for fact in facts if fact.kind == "sweep_started")
@@ -98,6 +104,7 @@ def rerun(
         )
     given = {**course.request} | {"illustrate": False} | ({"device": device} if device else {})
     request, changes = _alone_or_spread(TrialRequest.recorded(given), spread)
+    changes += _code_changes(facts, request.system, anyway)
     crowd = _room(started) if request.workers.counts else contextlib.nullcontext()
     with crowd, tempfile.TemporaryDirectory(prefix="rerun-", dir=paths.root) as folder:
         store = _recorded_store(started, home) if reuse_stages else StageStore(Path(folder) / "stages")
@@ -109,6 +116,20 @@ def rerun(
     metric = f"{request.through}/{started.data['spec']['objective']['metric'].split('/', 1)[1]}"
     changes += changed_since(started.data, request.device)
     return compare(name, metric, recorded, events, changes)
+
+
+def _code_changes(facts: Sequence[Fact], system: str, anyway: bool) -> tuple[str, ...]:
+    """What has changed of a file of the user's own since it was last run; of a registered system the version tells."""
+    if not names_code(system):
+        return ()
+    then = [fact.data["code"] for fact in facts if fact.kind in ("sweep_started", "sweep_resumed")][-1]
+    found = tuple(code_differences(then, system_code(load_system(system))))
+    if found and not anyway:
+        raise Refused(
+            f"has changed since the sweep was last run: {'; '.join(found)}", key="system", value=system,
+            fix="Bring the old code back (a copy is in the sweep's folder), or rerun with `--anyway`.",
+        )  # fmt: skip
+    return found
 
 
 def _alone_or_spread(request: TrialRequest, spread: bool) -> tuple[TrialRequest, tuple[str, ...]]:

@@ -41,14 +41,33 @@ CRITIC_PENALTY = Real(
     reason="published runs use 0 to 1, most 0.01; the lower end is practically none",
 )
 
+LEARNING_RATE = Real(
+    low=1e-4, high=3e-3, log=True, reason="published runs use 3e-4 and 1e-3; small tasks bear more"
+)
+
 FQL_SPACES: dict[str, Space] = {
     "default": {"distill.alpha": ALPHA},
     "normalized": {"distill.alpha": NORMALIZED_ALPHA},
     "critic": {"distill.alpha": NORMALIZED_ALPHA, "distill.q_aggregation": Q_AGGREGATION},
+    "rates": {
+        "distill.alpha": NORMALIZED_ALPHA,
+        "distill.policy_learning_rate": LEARNING_RATE,
+        "distill.critic_learning_rate": LEARNING_RATE,
+    },
 }
 IFQL_SPACES: dict[str, Space] = {
-    "default": {"value.expectile": EXPECTILE, "value.action_samples": ACTION_SAMPLES}
+    "default": {"value.expectile": EXPECTILE, "value.action_samples": ACTION_SAMPLES},
+    "rates": {
+        "value.expectile": EXPECTILE,
+        "value.value_learning_rate": LEARNING_RATE,
+        "value.critic_learning_rate": LEARNING_RATE,
+    },
 }
 REBRAC_SPACES: dict[str, Space] = {
-    "default": {"actor_critic.actor_penalty": ACTOR_PENALTY, "actor_critic.critic_penalty": CRITIC_PENALTY}
+    "default": {"actor_critic.actor_penalty": ACTOR_PENALTY, "actor_critic.critic_penalty": CRITIC_PENALTY},
+    "rates": {
+        "actor_critic.actor_penalty": ACTOR_PENALTY,
+        "actor_critic.actor_learning_rate": LEARNING_RATE,
+        "actor_critic.critic_learning_rate": LEARNING_RATE,
+    },
 }

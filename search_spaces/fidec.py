@@ -22,15 +22,24 @@ RESIDUAL_SCALE = Real(
     low=0.1,
     high=3.0,
     log=True,
-    reason="1 is the published method; with the linear form it sets how fast the residual moves, not how far",
+    reason="1 is the published method; with the linear form it multiplies the residual's learning rate",
 )
 FISHER_TIME = Choice(
-    values=(0.8, 0.9, 0.95),
-    reason="towards 1 narrow directions weigh as they should, but the score grows noisy; sources use 0.8, 0.9, 0.95",
+    values=(0.8, 0.9, 0.95, 0.97, 0.98),
+    reason="the score saturates near 1 / (1 - t)^2, so late times tell narrow directions apart; sources use up to 0.95",
 )
 FISHER_SCOPE = Choice(
     values=("state", "identity"),
     reason="whether the Fisher geometry earns its cost: identity is DeFlow's plain square penalty",
+)
+RESIDUAL_LEARNING_RATE = Real(
+    low=1e-4,
+    high=3e-3,
+    log=True,
+    reason="published runs use 3e-4; with the linear form the residual scale multiplies it, so search them together",
+)
+CRITIC_LEARNING_RATE = Real(
+    low=1e-4, high=3e-3, log=True, reason="published runs use 3e-4; small tasks bear 1e-3"
 )
 Q_AGGREGATION = Choice(
     values=("mean", "min"),
@@ -91,6 +100,12 @@ SPACES: dict[str, Space | Proposal] = {
         "refine.residual_scale": RESIDUAL_SCALE,
         "pools.fisher_time": FISHER_TIME,
         "pools.fisher_scope": FISHER_SCOPE,
+    },
+    "rates": {
+        "refine.kl_radius": KL_RADIUS,
+        "refine.residual_scale": RESIDUAL_SCALE,
+        "refine.residual_learning_rate": RESIDUAL_LEARNING_RATE,
+        "refine.critic_learning_rate": CRITIC_LEARNING_RATE,
     },
     "critic": {
         "refine.kl_radius": KL_RADIUS,

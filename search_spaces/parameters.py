@@ -8,13 +8,22 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_serializer, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_serializer, model_validator
 
 from ..trainables.base import Source
 from ..trainables.config import FrozenConfig
 from ..trainables.errors import UserError, nearest
 
-Value = str | int | float | bool
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, str | int | float | bool):
+        raise ValueError("must be text, a number, `true` or `false`")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+Value = Annotated[str | int | float | bool, BeforeValidator(_scalar)]
 
 
 class _Searched(FrozenConfig):

@@ -27,6 +27,8 @@ from .source_ref import SourceKind, Split
 if TYPE_CHECKING:
     import torch
 
+    from .user_code.code import Code
+
 
 class StageConfig(FrozenConfig):
     """What every stage's configuration has."""
@@ -210,6 +212,8 @@ class Stage(ABC, Generic[C]):
     spread: ClassVar[Literal["data_parallel", "shards"] | None] = None
     """How several workers may compute one output (see :meth:`Learner.join`); None where one must do it alone.
     Data parallel equals a single worker up to the order in which gradients are summed, shards to the last bit."""
+    episodic: ClassVar[bool] = True
+    """Whether a score is made of episodes or problems, which are counted; not where it repeats what was reported."""
     metrics: ClassVar[Mapping[str, str]]
     """Every metric :meth:`Learner.advance` and :meth:`Learner.evaluate` report, with what it means."""
 
@@ -259,6 +263,7 @@ class System:
             the system.
         presets: name to a function returning a full config for every stage.
         learns_from: what that source is, and the key of the sweep file that names it.
+        code: the file of the user's own that it was read from, where it is no registered one.
     """
 
     name: str
@@ -268,6 +273,7 @@ class System:
     open_source: Callable[[str], Source]
     presets: Mapping[str, Callable[[], Mapping[str, StageConfig]]]
     learns_from: SourceKind = "dataset"
+    code: Code | None = None
 
     def __post_init__(self) -> None:
         for stage in self.stages:
@@ -297,21 +303,35 @@ def identity_key(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-@cache
 def load_system(name: str) -> System:
-    """The registered system of that name (entry point group ``flowsweep.systems``).
+    """The system of that name: a registered one (entry point group ``flowsweep.systems``), or a file of the user's own.
 
     Raises:
         UnknownSystem: no installed package registers it.
         PackageMissing: its code needs a package that is not installed here.
+        UserError: its code cannot be loaded, with file and line; or it is a file that nobody has named in this process.
     """
+    from .user_code.code import names_code
+    from .user_code.known import load_named
+
+    return load_named(name) if names_code(name) else _registered(name)
+
+
+@cache
+def _registered(name: str) -> System:
     found = {point.name: point for point in entry_points(group="flowsweep.systems")}
     if name not in found:
         raise UnknownSystem("unknown system", key="system", value=name, fix=nearest(name, found))
+    from .system_check import check_system
+    from .user_code.importing import explained
+
     try:
-        return found[name].load()
+        system = found[name].load()
     except ModuleNotFoundError as error:
         raise PackageMissing(
             f"its code needs {error.name}, which is not installed here", key="system", value=name,
             fix=f"Install it, or submit to a cluster whose nodes have it: {found[name].value} is loaded there.",
         ) from error  # fmt: skip
+    except Exception as error:
+        raise explained(error, name) from error
+    return check_system(system, name)

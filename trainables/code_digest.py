@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,17 @@ def system_code(system: System) -> dict[str, Any]:
     """Versions of a system's stages, and a digest of every module they are made of.
 
     These are the modules that define the stages, and all those import from the same package, also inside functions,
-    since learners are often loaded late.
+    since learners are often loaded late; of a file of the user's own that file and the local modules it imports.
     """
+    own = {module.file: module for module in system.code.modules} if system.code else {}
+    modules: dict[str, str] = dict(system.code.digests) if system.code else {}
     waiting = [type(stage).__module__ for stage in system.stages]
+    waiting = [name for name in waiting if str(_file_loaded(name)) not in own]
     tops = {_top(module) for module in waiting}
-    modules: dict[str, str] = {}
     while waiting:
         module = waiting.pop()
         if module not in modules and _top(module) in tops and (file := _file(module)):
-            modules[module] = _digest(file)
+            modules[module] = source_digest(file.read_text(encoding="utf-8"))
             waiting += _imported(file, module)
     versions = {stage.name: stage.version for stage in system.stages}
     return {"versions": versions, "modules": dict(sorted(modules.items()))}
@@ -49,6 +52,10 @@ def _top(module: str) -> str:
     return ".".join(module.split(".")[: 2 if module.startswith("flowsweep.") else 1])
 
 
+def _file_loaded(module: str) -> str | None:
+    return getattr(sys.modules.get(module), "__file__", None)
+
+
 def _file(module: str) -> Path | None:
     """Where a module's source lies, found without importing it; None when the name is no module."""
     top = _top(module)
@@ -64,12 +71,13 @@ def _root(top: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(ast.dump(_without_docstrings(file)).encode()).hexdigest()[:LENGTH]
+def source_digest(text: str) -> str:
+    """Digest of a module's source."""
+    return hashlib.sha256(ast.dump(_without_docstrings(text)).encode()).hexdigest()[:LENGTH]
 
 
-def _without_docstrings(file: Path) -> ast.Module:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+def _without_docstrings(text: str) -> ast.Module:
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import UserError, UserErrors, nearest
 
+LARGEST = 2**63 - 1
+"""The largest whole number that a configuration may hold: beyond it every library that computes gives up."""
 LANE = "lane"  # key in a field's metadata: the value may differ between the lanes of one fused program
 
 
 class FrozenConfig(BaseModel):
-    """Base of everything a user configures. Immutable; lists become tuples; numbers are not guessed from text."""
+    """Base of everything a user configures. Immutable; lists become tuples; numbers are finite and not guessed from text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 def lane_field(default: Any = ..., **rules: Any) -> Any:
@@ -44,6 +48,9 @@ def parse(config_type: type[C], values: Any, where: str = "") -> C:
     Raises:
         UserErrors: naming every wrong key, its value, the rule it breaks and the way out.
     """
+    if beyond := list(_beyond(values, ())):
+        rule = "is a whole number beyond 63 bits"
+        raise UserErrors([UserError(rule, key=_key(where, path), value=value) for path, value in beyond])
     try:
         # JSON mode: strict about types, yet a YAML list may fill a tuple and a mapping a nested model.
         return config_type.model_validate_json(json.dumps(values, default=str))
@@ -53,6 +60,18 @@ def parse(config_type: type[C], values: Any, where: str = "") -> C:
         deeper = {path[:size] for path, _ in found for size in range(len(path))}
         first = {path: item for path, item in reversed(found) if path not in deeper}
         raise UserErrors([_explain(i, p, config_type, where) for p, i in reversed(first.items())]) from None
+
+
+def _beyond(values: Any, path: tuple) -> Iterator[tuple[tuple, int]]:
+    """Whole numbers that nothing below can hold, each with its place."""
+    if isinstance(values, int) and abs(values) > LARGEST:
+        yield path, values
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from _beyond(value, (*path, key))
+    elif isinstance(values, list | tuple):
+        for index, value in enumerate(values):
+            yield from _beyond(value, (*path, index))
 
 
 def _written_path(item: Mapping[str, Any], values: Any) -> tuple:
@@ -72,7 +91,7 @@ def _written_path(item: Mapping[str, Any], values: Any) -> tuple:
 
 
 def _explain(item: Mapping[str, Any], path: tuple, config_type: type[BaseModel], where: str) -> UserError:
-    key = ".".join([*([where] if where else []), *map(str, path)]) or "the file"
+    key = _key(where, path)
     if item["type"] == "extra_forbidden":
         known = _fields_at(config_type, path[:-1])
         return UserError("unknown key", key=key, fix=nearest(str(path[-1]), known) if known else None)
@@ -80,7 +99,14 @@ def _explain(item: Mapping[str, Any], path: tuple, config_type: type[BaseModel],
         return UserError("is required and missing", key=key, fix=_description(config_type, path))
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
     shown = {} if isinstance(item.get("input"), dict) else {"value": item.get("input")}
-    return UserError(message, key=key, fix=_description(config_type, path), **shown)
+    fix = _description(config_type, path)
+    if item["type"] == "string_type" and isinstance(item.get("input"), int | float):
+        fix = " ".join(filter(None, ("Put it in quotes if it is meant as text.", fix)))
+    return UserError(message, key=key, fix=fix, **shown)
+
+
+def _key(where: str, path: tuple) -> str:
+    return ".".join([*([where] if where else []), *map(str, path)]) or "the file"
 
 
 def _fields_at(config_type: type[BaseModel], path: tuple) -> list[str]:

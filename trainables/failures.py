@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from .disk_room import no_room
 from .errors import Diverged, UserError
 from .events import Event, Produced
+from .places import place_of
 from .redaction import redacted
 
 FailureClass = Literal["preempted", "out_of_memory", "diverged", "code_error", "configuration", "disk_full"]
@@ -59,7 +60,9 @@ def _classified(error: BaseException) -> Failure:
         return Failure("configuration", str(error))
     if room := no_room(error):
         return Failure("disk_full", room)
-    return Failure("code_error", f"{type(error).__name__}: {_first_line(error)}")
+    place = place_of(error)
+    where = f" ({place.rpartition('/')[2]})" if place else ""
+    return Failure("code_error", f"{type(error).__name__}: {_first_line(error)}{where}")
 
 
 def log_of(error: BaseException, folder: Path) -> list[Event]:

@@ -29,6 +29,9 @@ class Leaving:
         self._previous = signal.SIG_DFL
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._on_signal)
+            signal.pthread_sigmask(
+                signal.SIG_UNBLOCK, {signal.SIGTERM}
+            )  # the daemon it was started by is deaf to it
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -7,10 +7,12 @@ from typing import Any, Literal, get_args
 
 from .config import FrozenConfig
 
-SourceKind = Literal["dataset", "environment", "problem"]
-"""Also the key under which sweep files, records, trackers and exports name it."""
+SourceKind = Literal["dataset", "environment", "problem", "nothing"]
+"""Also the key under which sweep files, records, trackers and exports name it. A training function of the user's own learns
+from nothing that is named: it brings what it needs."""
 
-KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
+KINDS: tuple[SourceKind, ...] = tuple(kind for kind in get_args(SourceKind) if kind != "nothing")
+"""Those that are named."""
 
 Split = Literal["tune", "test"]
 """Whether a trial is scored for the search or, on what the search has not seen, for the confirmation."""
@@ -29,23 +31,24 @@ class SourceRef(FrozenConfig):
         """The one that a sweep file, a request or an export names under its kind (``{"environment": "detour-v0"}``).
 
         Args:
-            said: has the name under the kind, or a mapping with ``name`` in it.
-
-        Raises:
-            KeyError: it names none.
+            said: has the name under the kind, or a mapping with ``name`` in it; nothing where it names none.
         """
         for kind in KINDS:
             if found := said.get(kind):
                 return cls(kind=kind, name=found if isinstance(found, str) else str(found.get("name", "")))
-        raise KeyError(" | ".join(KINDS))
+        return NOTHING
 
     @property
     def named(self) -> dict[str, str]:
         """The name under the kind, as files say it."""
-        return {self.kind: self.name}
+        return {self.kind: self.name} if self.name else {}
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
+        return f"{self.kind} {self.name}".strip()
+
+
+NOTHING = SourceRef(kind="nothing", name="")
+"""What a training function learns from."""
 
 
 def an(kind: SourceKind) -> str:

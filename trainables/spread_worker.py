@@ -22,6 +22,8 @@ from .events import Event, Progress, Pulse
 from .request import TrialRequest
 from .spread_log import SpreadLog
 from .training import BURST_STEPS, Training
+from .user_code.code import Code
+from .user_code.known import declare
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Job:
         upstream: earlier stage to the key of its output in the store.
         folder: where this stage of this trial keeps its checkpoints; seen by every node.
         crew: tells the workers of one attempt from those of another.
+        code: the file of the user's own that the system is, if it is one.
     """
 
     request: TrialRequest
@@ -41,6 +44,7 @@ class Job:
     store: ArtifactStore
     folder: Path
     crew: str = ""
+    code: Code | None = None
 
     @property
     def leave(self) -> Path:
@@ -54,6 +58,7 @@ class Job:
 
     def together(self, world: int) -> bool:
         """Whether the workers walk through the same updates."""
+        declare(self.request.system, self.code)
         return world > 1 and load_system(self.request.system).stage(self.stage).spread == "data_parallel"
 
     def parted(self, world: int) -> bool:
@@ -80,6 +85,7 @@ class Job:
 
     def learner(self, rank: int, world: int, device: str) -> Learner:
         """That worker's learner, at step 0."""
+        declare(self.request.system, self.code)
         system = load_system(self.request.system)
         stage = system.stage(self.stage)
         config = parse(stage.config_type, dict(self.request.configs[stage.name]), stage.name)
@@ -112,6 +118,7 @@ def work(job: Job, rank: int, world: int, device: str) -> None:
         policy=job.request.checkpoints if speaks else NEVER,
         # Shards have few, long steps; whoever wants them to leave is not to wait for a hundred.
         burst_steps=1 if job.parted(world) else BURST_STEPS,
+        declared=load_system(job.request.system).stage(job.stage).metrics,
     )
     job.folder.mkdir(parents=True, exist_ok=True)
     job.begun.touch()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .base import Learner, Score, Snapshot
 from .checkpoints import Cadence, CheckpointPolicy, Checkpoints
 from .disk_room import no_room
-from .errors import EnvironmentFailed
+from .errors import EnvironmentFailed, UserError, nearest
 from .events import (
     CheckpointDamaged,
     Checkpointed,
@@ -20,6 +21,7 @@ from .events import (
     Progress,
     Pulse,
 )
+from .places import place_of_class
 
 REPORTS = 20  # progress reports over a stage; part of the record, so it must not depend on the machine
 BURST_STEPS = 100  # updates between two looks at the outside world
@@ -42,6 +44,7 @@ class Training:
         burst_steps: updates between two looks at the outside world.
         policy: when the state is stored on the way, and what is kept.
         best_by: metric and whether it is maximized, by which the best checkpoint is chosen; none when not given.
+        declared: the metrics the stage says it reports; not looked at where not given.
         ends: steps at which it ended before it was taken further; up to each, it reports as it did then.
     """
 
@@ -58,15 +61,17 @@ class Training:
         policy: CheckpointPolicy | None = None,
         ends: Sequence[int] = (),
         best_by: tuple[str, bool] | None = None,
+        declared: Collection[str] | None = None,
     ):
         self.burst_steps, self.policy = burst_steps, policy or CheckpointPolicy()
         self.best_by = best_by if self.policy.keep_best else None
         self.stage, self.learner, self.steps, self.seeds = stage, learner, steps, list(seeds)
+        self._declared = declared
         self.evaluate_at, self.episodes = sorted(set(evaluate_at)), episodes
         self.marks = sorted({*report_marks([*ends, steps]), *self.evaluate_at})
         self.checkpoints = Checkpoints(folder, self.policy.keep_last)
         self._sums: dict[str, list[float]] = {}
-        self._counted_steps = 0
+        self._counted: dict[str, int] = {}
         self._cpu_s = self._wall_s = 0.0
         self._evaluated_step = 0
         self._resume()
@@ -97,7 +102,7 @@ class Training:
         state, step = self.learner.state(), self.learner.step
         course = {
             "sums": self._sums,
-            "counted_steps": self._counted_steps,
+            "counted": self._counted,
             "cpu_s": self._cpu_s,
             "wall_s": self._wall_s,
             "evaluated_step": self._evaluated_step,
@@ -123,7 +128,7 @@ class Training:
             return
         self.learner.load_state(Snapshot(snapshot.tensors, snapshot.meta["learner"], snapshot.log))
         course = snapshot.meta["course"]
-        self._sums, self._counted_steps = course["sums"], course["counted_steps"]
+        self._sums, self._counted = course["sums"], _counted(course)
         self._cpu_s, self._wall_s = course["cpu_s"], course.get("wall_s", 0.0)
         self._evaluated_step = course["evaluated_step"]
 
@@ -142,21 +147,33 @@ class Training:
         self._count(metrics, steps)
 
     def _count(self, metrics: Mapping[str, list[float]], steps: int) -> None:
+        self._check_declared(metrics)
         for name, values in metrics.items():
             held = self._sums.setdefault(name, [0.0] * len(values))
             self._sums[name] = [total + value * steps for total, value in zip(held, values, strict=True)]
-        self._counted_steps += steps
+            self._counted[name] = self._counted.get(name, 0) + steps
+
+    def _check_declared(self, metrics: Collection[str]) -> None:
+        """Refuse what no sweep could name as its objective and no table explains."""
+        for name in metrics:
+            if self._declared is not None and name not in self._declared:
+                raise UserError(
+                    f"{place_of_class(type(self.learner))}is reported, but not among the `metrics` of its stage",
+                    key=f"{self.stage}/{name}",
+                    fix=f"{nearest(name, self._declared)} Add it to `metrics`, with what it means.",
+                )
 
     def _report(self) -> Progress:
-        means = {name: [total / self._counted_steps for total in sums] for name, sums in self._sums.items()}
+        means = {name: [total / self._counted[name] for total in sums] for name, sums in self._sums.items()}
         report = Progress(
             self.stage, self.learner.step, self.steps, self.seeds, means, self._cpu_s, self._wall_s
         )
-        self._sums, self._counted_steps, self._cpu_s, self._wall_s = {}, 0, 0.0, 0.0
+        self._sums, self._counted, self._cpu_s, self._wall_s = {}, {}, 0.0, 0.0
         return report
 
     def _evaluate(self, cadence: Cadence) -> Iterator[Event]:
         report = evaluated(self.stage, self.learner, self.steps, self.seeds, self.episodes)
+        self._check_declared(report.metrics)
         self._evaluated_step = self.learner.step
         yield report
         value = self._better_value(report)
@@ -176,6 +193,13 @@ class Training:
         if best is None:
             return value if value == value else None
         return value if (value > best if maximize else value < best) else None
+
+
+def _counted(course: Mapping[str, Any]) -> dict[str, int]:
+    """Updates behind each sum; older checkpoints know one number for all."""
+    if "counted" in course:
+        return dict(course["counted"])
+    return dict.fromkeys(course["sums"], course["counted_steps"])
 
 
 def report_marks(ends: Sequence[int]) -> list[int]:

@@ -17,6 +17,8 @@ from .failures import classified, log_of
 from .leaving import LEAVE, Leaving
 from .request import TrialRequest
 from .spool import Spool
+from .user_code.code import Code
+from .user_code.known import declare
 from .walk import Walk
 
 REPORT_EVERY_S = 1.0
@@ -42,10 +44,14 @@ class StageWalk(Trainable):
         store: where finished stages are shared.
         folder: the sweep's folder.
         at_once: how many trials run beside each other, this one among them.
+        code: the file of the user's own that the system is, if it is one.
     """
 
-    def setup(self, config: dict[str, Any], store: ArtifactStore, folder: Path, at_once: int = 1) -> None:
-        self._at_once, self._is_new = at_once, True
+    def setup(
+        self, config: dict[str, Any], store: ArtifactStore, folder: Path, at_once: int = 1,
+        code: Code | None = None,
+    ) -> None:  # fmt: skip
+        self._at_once, self._is_new, self._code = at_once, True, code
         self._store, self._sweep_folder, self._leaving = store, folder, Leaving()
         self._begin(config)
 
@@ -57,6 +63,7 @@ class StageWalk(Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._request = config["request"]
+        declare(self._request["system"], self._code)
         self._folder = self._sweep_folder / "trials" / self._request["trial"]
         self._spool = Spool(self._folder)
         self._walk: Walk | None = None

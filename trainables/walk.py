@@ -111,7 +111,13 @@ class Walk:
                 yield from spread
             learner = self._start(stage, [Lane(config, seed, self._outputs[seed])])
             self._training = training = Training(
-                stage.name, learner, config.steps, [seed], folder, policy=self.request.checkpoints
+                stage.name,
+                learner,
+                config.steps,
+                [seed],
+                folder,
+                policy=self.request.checkpoints,
+                declared=stage.metrics,
             )
             if spread:
                 spread.finish(learner)
@@ -146,7 +152,10 @@ class Walk:
         from .spread_worker import Job
 
         keys = dict(self._keys[seed])
-        return Spread(Job(self.request, stage.name, seed, keys, self.store, folder), self.request.workers)
+        return Spread(
+            Job(self.request, stage.name, seed, keys, self.store, folder, code=self.system.code),
+            self.request.workers,
+        )
 
     def _learn(self, stage: Stage):
         """The trial's own stage, all seeds as lanes of one program, scored on the way and at the end."""
@@ -160,10 +169,11 @@ class Walk:
             seeds,
             folder,
             evaluate_at=[*range(every, config.steps, every), *self.request.ends, config.steps],
-            episodes=self.request.episodes,
+            episodes=self.request.episodes if stage.episodic else 0,
             ends=self.request.ends,
             policy=self.request.checkpoints,
             best_by=self.request.best_by,
+            declared=stage.metrics,
         )
         yield from self._training
         for seed, outputs in zip(seeds, learner.outputs(), strict=True):
@@ -191,7 +201,9 @@ class Walk:
         outputs = [self._outputs[seed][stage.name] for seed in self.request.seeds]
         learner: Learner = stage.finished(self._lanes(stage), outputs, self.source, self.request.device)
         steps = self.configs[stage.name].steps
-        yield evaluated(stage.name, learner, steps, self.request.seeds, self.request.episodes)
+        yield evaluated(
+            stage.name, learner, steps, self.request.seeds, self.request.episodes if stage.episodic else 0
+        )
         return learner
 
     def _lanes(self, stage: Stage) -> list[Lane]:

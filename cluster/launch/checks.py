@@ -56,7 +56,12 @@ def _lines_with_secrets(text: str) -> list[int]:
 def _yaml(path: str, text: str) -> Iterator[UserError]:
     try:
         documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # dates that are none, huge integers
         yield UserError(f"is not valid YAML: {' '.join(str(error).split())}", key=path)
         return
     if path != _CLUSTER:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from ...platform.errors import UserError, UserErrors
-from ...platform.sweep.yaml_file import overridden, read_yaml
+from ...platform.sweep.yaml_file import overridden, placed, read_yaml
 from ...platform.tracking.check import checked_uri
 from ...trainables.config import FrozenConfig, parse
 
@@ -192,7 +193,8 @@ def read_description(file: Path | None, kind: str | None, changes: Mapping[str, 
         UserError, UserErrors: a key or value is wrong, or something its kind needs is missing.
     """
     values = {} if file is None else read_yaml(file)
-    given = parse(Description, overridden(values | ({} if kind is None else {"kind": kind}), changes))
+    with placed(file, changes) if file else nullcontext():
+        given = parse(Description, overridden(values | ({} if kind is None else {"kind": kind}), changes))
     if missing := list(_missing(given)):
         raise UserErrors(missing)
     return given

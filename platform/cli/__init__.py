@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -53,6 +54,20 @@ app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.add_typer(environments.app, name="environments", rich_help_panel="Data")
 
 
+REFUSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EIO,
+)
+"""What a system says when a place may not be used, or not any more."""
+ROOM = "See that it may be written and has room; FLOWSWEEP_HOME puts records elsewhere."
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
@@ -89,6 +104,12 @@ def main() -> None:
             raise
         typer.secho(f"Error: {redacted(str(error))}", err=True, fg="red")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None or error.errno not in REFUSED or os.environ.get("FLOWSWEEP_DEBUG"):
+            raise
+        said = f"{error.filename}: cannot be written or read: {error.strerror}. {ROOM}"
+        typer.secho(f"Error: {redacted(said)}", err=True, fg="red")
+        sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
         typer.secho("Interrupted.", err=True, fg="yellow")
         sys.exit(130)

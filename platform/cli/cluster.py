@@ -89,9 +89,10 @@ def submit(
     from ...cluster.ordering import Wishes, ordered
     from ...cluster.submit import submit as send
     from ...cluster.variables import variables_of
+    from ..sweep.yaml_file import Text
 
     to = _target(cluster, address, allow_insecure)
-    changes = settings(list(set_ or [])) | ({} if name is None else {"name": name})
+    changes = settings(list(set_ or [])) | ({} if name is None else {"name": Text(name)})
     wishes = Wishes(
         sweep, changes, home, python, variables_of(env or []), tuple(package or ()), resume, allow_insecure
     )

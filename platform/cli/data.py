@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
-from .shared import Json, ProgressBar, console, gib, grid, print_json
+from .shared import Json, ProgressBar, console, gib, grid, print_json, styled
 
 if TYPE_CHECKING:
     from ...trainables.data.dataset import FlatDataset
@@ -194,7 +194,10 @@ def _tell(made: str, as_json: bool) -> None:
         print_json({"dataset": made})
     else:
         console.print(
-            f"[bold]{made}[/bold] is ready. In a sweep: `dataset: {made}`. Details: `flowsweep data show {made}`."
+            styled(
+                (made, "bold"),
+                f" is ready. In a sweep: `dataset: {made}`. Details: `flowsweep data show {made}`.",
+            )
         )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .shared import Json, console, grid, print_json
+from .shared import Json, console, grid, print_json, styled
 
 app = typer.Typer()
 
@@ -98,7 +98,7 @@ def _list(faults, as_json: bool) -> None:
 
 def _tell(verdicts) -> None:
     rows = [
-        [verdict.name, verdict.does, verdict.holds, f"[{STYLES[verdict.verdict]}]{verdict.verdict}[/]",
+        [verdict.name, verdict.does, verdict.holds, styled((verdict.verdict, STYLES[verdict.verdict])),
          f"{verdict.seconds:.0f}"]
         for verdict in verdicts
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import typer
 from ...trainables.failures import CLASSES
 from ..errors import UserError
 from ..paths import Home
-from .shared import Json, SweepName, console, print_json, settings
+from .shared import Code, Json, SweepName, console, name_code, print_json, settings
 from .sweeps import Address, Quiet, Set, carry_out
 
 if TYPE_CHECKING:
@@ -26,11 +26,14 @@ Anyway = Annotated[
 
 
 @app.command()
-def resume(name: SweepName, address: Address = None, quiet: Quiet = False, anyway: Anyway = False) -> None:
+def resume(
+    name: SweepName, address: Address = None, quiet: Quiet = False, anyway: Anyway = False, code: Code = None
+) -> None:
     """Continue a sweep that was stopped or died; nothing that finished runs again.
 
     Trials go on from their last checkpoints. Over changed data, or with changed code of a stage, it is refused.
     """
+    name_code(name, code)
     carry_on(name, {}, address, quiet, anyway=anyway)
 
 
@@ -44,6 +47,7 @@ def extend(
     address: Address = None,
     quiet: Quiet = False,
     anyway: Anyway = False,
+    code: Code = None,
 ) -> None:
     """Take a sweep further: more trials, more steps, another stop rule, budget or range. Its history is kept.
 
@@ -56,6 +60,7 @@ def extend(
     from ..going_on.extension import checked_extension
 
     changes = settings(set_ or []) | ({"search.trials": str(trials)} if trials is not None else {})
+    name_code(name, code)
     checked_extension(changes, Home.default().sweep(name))
     carry_on(name, changes, address, quiet, anyway=anyway)
 
@@ -78,6 +83,7 @@ def retry(
     address: Address = None,
     quiet: Quiet = False,
     anyway: Anyway = False,
+    code: Code = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show which trials it would be; run none.")
     ] = False,
@@ -105,6 +111,7 @@ def retry(
         for each, why in meant.items():
             console.print(f"  {each}  {why}")
     if not dry_run:
+        name_code(name, code)
         carry_on(name, {}, address, quiet or as_json, anyway=anyway, retry=chosen)
 
 
@@ -120,10 +127,10 @@ def carry_on(
     """Run a recorded sweep again from where it is, with some settings changed."""
     from ..going_on.taking_up import Going
     from ..sweep.plan import make_plan
-    from ..sweep.spec import load_spec
+    from ..sweep.spec import read_spec
 
     paths = Home.default().sweep(name)
     if not paths.spec.exists():
         raise UserError("there is no sweep of this name", key="NAME", value=name, fix="See `flowsweep list`.")
-    made = make_plan(load_spec(paths.spec, changes), Home.default(), elsewhere=address is not None)
+    made = make_plan(read_spec(paths.spec, changes), Home.default(), elsewhere=address is not None)
     carry_out(made, address=address, quiet=quiet, going=Going(resume=True, retry=retry, anyway=anyway))

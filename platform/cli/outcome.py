@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...trainables.user_code.code import label_of
 from .incidents import tell_incidents
 from .leaderboards import MOST_ROWS, print_goals, print_rows
-from .shared import console
+from .shared import console, learnt_from, styled
+
+TRACEBACK = "traceback.txt"
+LAST_LINES = 6
+"""Of a traceback; the rest is in its file."""
 
 if TYPE_CHECKING:
     from ..paths import SweepPaths
@@ -24,8 +29,11 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     searched = [row for row in rows if row.phase == "search"]
     confirmed = [row for row in rows if row.phase != "search"]
     console.print(
-        f"\n[bold]{record.name}[/bold]  {record.status}  {record.started['spec']['system']} on "
-        f"{record.source.name}"
+        styled(
+            "\n",
+            (record.name, "bold"),
+            f"  {record.status}  {label_of(record.started['spec']['system'])}{learnt_from(record.source)}",
+        )
     )
     most = None if every_trial else MOST_ROWS
     print_rows("Search (tuning seeds)", record, searched, most)
@@ -34,6 +42,8 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     if confirmed:
         print_rows("Confirmation (test seeds, never seen by the search)", record, confirmed, most)
         _print_comparisons(record, confirmed)
+    if not rows:
+        _print_failure(record)
     for decision in record.decisions:
         console.print(f"  no further trial was started: {decision}", markup=False)
     _print_findings(record)
@@ -60,6 +70,19 @@ def _print_unscored(record: SweepRecord, scored: set[str], most: int | None) -> 
         console.print(f"  … {len(unscored) - most:,} more that were not scored", style="dim", markup=False)
 
 
+def _print_failure(record: SweepRecord) -> None:
+    """Where nothing could be trained: why the first trial failed, and where."""
+    failed = next((trial for trial in record.trials.values() if trial.failure), None)
+    traceback = record.paths.trials / failed.trial / TRACEBACK if failed else None
+    if failed is None or traceback is None or not traceback.exists():
+        return
+    console.print(
+        f"\nNothing was trained. How {failed.trial} failed: {traceback}", markup=False, soft_wrap=True
+    )
+    for line in traceback.read_text(errors="replace").rstrip().splitlines()[-LAST_LINES:]:
+        console.print(f"    {line}", markup=False, soft_wrap=True)
+
+
 def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> None:
     from ..record.results import first_against
 
@@ -78,7 +101,7 @@ def _print_findings(record: SweepRecord) -> None:
     found = summarized(findings(record))
     if not found:
         return
-    console.print("\n[bold]Settings that were not at work[/bold]")
+    console.print(styled(("\nSettings that were not at work", "bold")))
     total = len(record.phase("search"))
     for one in found:
         console.print(f"  {one.setting}  ({trials_text(one, total)})  {one.reason}", markup=False)

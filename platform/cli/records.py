@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...trainables.user_code.code import short_name
 from ..errors import UserError
 from ..paths import Home, SweepPaths
 from ..record.journal import read
 from .cluster import Address, Cluster, Insecure
 from .leaderboards import best_json, goals_json, print_best, score_text
 from .outcome import show_sweep
-from .shared import Json, SweepName, console, grid, numbers, print_json
+from .shared import Json, SweepName, console, grid, numbers, print_json, styled
 
 if TYPE_CHECKING:
     from ..record.results import SweepRecord, TrialRecord
@@ -115,7 +116,7 @@ def best(name: SweepName, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
     else:
-        console.print(f"[bold]{found['trial']}[/bold]  {numbers(row.params)}")
+        console.print(styled((found["trial"], "bold"), f"  {numbers(row.params)}"))
         console.print(
             f"  {record.metric} {score_text(row)}  on seeds {list(row.seeds)}  ({row.score.method})",
             markup=False,
@@ -150,7 +151,8 @@ def sync(
     spec = _record(paths).started["spec"]
     target = uri or spec["tracking"]["uri"] or home.mlflow_uri
     artifacts = home.mlflow_artifacts if target == home.mlflow_uri else None
-    sent = catch_up(paths, target, spec["tracking"]["experiment"] or f"flowsweep/{spec['system']}", artifacts)
+    experiment = spec["tracking"]["experiment"] or f"flowsweep/{short_name(spec['system'])}"
+    sent = catch_up(paths, target, experiment, artifacts)
     console.print(f"{sent:,} facts sent to {target}", soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from ..paths import Home
 from .records import recorded
-from .shared import Json, SweepName, console, gib, print_json
+from .shared import Code, Json, SweepName, console, gib, name_code, print_json, styled
 
 app = typer.Typer()
 
@@ -38,6 +38,10 @@ def rerun(
     device: Annotated[
         str | None, typer.Option("--device", help="Another torch device than the recorded one.")
     ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Although the sweep's own code has changed since it was run.")
+    ] = False,
+    code: Code = None,
     as_json: Json = False,
 ) -> None:
     """Train a trial again here, same configuration, seeds and data, and compare with the record.
@@ -62,9 +66,11 @@ def rerun(
             )
 
     home = Home.default()
+    name_code(name, code)
     verdict = run_again(
-        recorded(name), home, trial, reuse_stages=reuse_stages, spread=spread, device=device, watch=show
-    )
+        recorded(name), home, trial, reuse_stages=reuse_stages, spread=spread, device=device, anyway=anyway,
+        watch=show,
+    )  # fmt: skip
     if as_json:
         print_json(asdict(verdict))
     else:
@@ -74,7 +80,7 @@ def rerun(
 
 def _tell(verdict, rule: str) -> None:
     style = {"reproduced": "green", "within noise": "yellow", "not reproduced": "red"}[verdict.verdict]
-    console.print(f"\n{verdict.trial}: [bold {style}]{verdict.verdict}[/]")
+    console.print(styled(f"\n{verdict.trial}: ", (verdict.verdict, f"bold {style}")))
     if verdict.recorded is not None:
         step = "" if verdict.step is None else f" at step {verdict.step:,}, the last evaluation"
         console.print(f"  {verdict.metric}{step}: {verdict.recorded!r} recorded, {verdict.rerun!r} now")
@@ -85,7 +91,7 @@ def _tell(verdict, rule: str) -> None:
         console.print(f"  95 % interval of the difference: ±{verdict.margin:.3g}")
     for change in verdict.changes:
         console.print(f"  changed since: {change}", markup=False)
-    console.print(f"  [dim]{rule}[/dim]")
+    console.print(f"  {rule}", style="dim")
 
 
 @app.command()

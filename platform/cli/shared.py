@@ -5,22 +5,38 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from ...trainables.source_ref import SourceRef
 from ..errors import UserError
 
-# Where no terminal says how wide it is, tables are kept whole for whoever reads the log.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+# Where no terminal says how wide it is, tables are kept whole for whoever reads the log. What is shown comes from files
+# that others may have written: nothing in it is markup, and what is to be bold is said by `styled`.
+console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
+Code = Annotated[
+    str | None,
+    typer.Option(
+        "--code",
+        metavar="FILE.py:NAME",
+        help="Where the sweep's own code lies, if not where it was run from here.",
+    ),
+]
 SweepName = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of a recorded sweep (see `flowsweep list`).")
 ]
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Parts in one line, each as it is or with its style: ``styled((name, "bold"), " is ready")``."""
+    return Text.assemble(*parts)
 
 
 def print_json(value: Any) -> None:
@@ -48,7 +64,7 @@ def settings(assignments: list[str]) -> dict[str, str]:
 def grid(
     title: str | None,
     columns: list[str],
-    rows: list[list[str]],
+    rows: Sequence[Sequence[str | Text]],
     right: Collection[int] = (),
 ) -> Table:
     """A plain table; ``right`` holds the columns to align right."""
@@ -60,6 +76,19 @@ def grid(
     for row in rows:
         view.add_row(*row)
     return view
+
+
+def name_code(sweep: str, given: str | None) -> None:
+    """Make the user's own code that a recorded sweep runs known to this process, where it runs any."""
+    from ..going_on.named_code import name_recorded_code
+    from ..paths import Home
+
+    name_recorded_code(Home.default().sweep(sweep), given)
+
+
+def learnt_from(source: SourceRef) -> str:
+    """What a system learns from, to come after its name; nothing where it brings that."""
+    return f" on {source.name}" if source.name else ""
 
 
 def gib(size: float) -> str:
@@ -84,7 +113,12 @@ class ProgressBar:
     def __init__(self, title: str, unit: str):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit, markup=False),
+        )
         self._title, self._task = title, None
         self._progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
 

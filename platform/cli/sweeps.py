@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...trainables.user_code.code import label_of
 from ..paths import Home
-from .shared import Json, ProgressBar, console, gib, grid, print_json, settings
+from .shared import Json, ProgressBar, console, gib, grid, learnt_from, print_json, settings, styled
 
 if TYPE_CHECKING:
     from ..going_on.taking_up import Going
@@ -31,12 +32,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing until th
 def read_plan(sweep: str, assignments: list[str] | None, name: str | None, address: str | None = None):
     """The plan of a sweep file with command-line changes in place."""
     from ..sweep.plan import make_plan
-    from ..sweep.spec import load_spec
+    from ..sweep.spec import load_spec, sweep_file
+    from ..sweep.yaml_file import Text, placed
 
     overrides = settings(assignments or [])
     if name is not None:
-        overrides["name"] = name
-    return make_plan(load_spec(sweep, overrides), Home.default(), elsewhere=address is not None)
+        overrides["name"] = Text(name)
+    spec = load_spec(sweep, overrides)
+    with placed(sweep_file(sweep), overrides):
+        return make_plan(spec, Home.default(), elsewhere=address is not None)
 
 
 @app.command()
@@ -55,7 +59,7 @@ def plan(sweep: SweepArgument, set_: Set = None, name: Name = None, as_json: Jso
 def show_plan(made) -> None:
     """Print a plan for a person."""
     spec = made.spec
-    console.print(f"[bold]{spec.name}[/bold]  {spec.system} on {spec.source.name}")
+    console.print(styled((spec.name, "bold"), f"  {label_of(spec.system)}{learnt_from(spec.source)}"))
     for goal in spec.objective.goals:
         console.print(f"  objective  {goal.direction} {goal.metric}")
     for limit in spec.constraints:
@@ -177,6 +181,12 @@ def carry_out(
             f"The tracker has not taken {outcome.unsent:,} facts yet; nothing is lost. "
             f"Send them when it is back: flowsweep sync {paths.name}"
         )
+    if outcome.broken_off:
+        console.print(
+            f"Told to leave while the sweep was being concluded: every trial is on record. "
+            f"Its page: flowsweep report {paths.name}"
+        )
+        raise typer.Exit(130)
     if outcome.status == "interrupted":
         console.print(f"Stopped; everything is stored. Continue with: flowsweep resume {paths.name}")
         raise typer.Exit(130)

@@ -11,7 +11,7 @@ import typer
 
 from ..paths import Home
 from .records import recorded
-from .shared import Json, SweepName, console, gib, grid, print_json
+from .shared import Json, SweepName, console, gib, grid, print_json, styled
 from .stages import Store, opened_store
 
 if TYPE_CHECKING:
@@ -211,10 +211,8 @@ def doctor(
 
 
 def _tell_finding(finding: Finding) -> None:
-    from rich.markup import escape
-
     console.print(
-        f"[{STYLES[finding.level]}]{finding.level:<8}[/] {finding.check:<10} {escape(finding.what)}",
+        styled((f"{finding.level:<8}", STYLES[finding.level]), f" {finding.check:<10} {finding.what}"),
         soft_wrap=True,
     )
     if finding.fix:

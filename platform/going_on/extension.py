@@ -11,7 +11,7 @@ from ..errors import Refused
 from ..paths import SweepPaths
 from ..record.journal import Fact, read
 from ..sweep.plan import Plan
-from ..sweep.spec import SweepSpec, load_spec
+from ..sweep.spec import SweepSpec, read_spec
 from .courses import UNFINISHED, Course, courses
 
 EXTENDABLE = (
@@ -39,7 +39,7 @@ def checked_extension(changes: Mapping[str, str], paths: SweepPaths) -> None:
     """
     if not paths.spec.exists():
         return
-    old, new = load_spec(paths.spec), load_spec(paths.spec, changes)
+    old, new = read_spec(paths.spec), read_spec(paths.spec, changes)
     longer = _lengthened(old)
     for key, value in changes.items():
         if key == longer:

@@ -15,6 +15,7 @@ from ..store.base import size_of
 from ..store.opening import open_store
 from ..store.stage_use import sweep_uses
 from .journal import writer_of
+from .records import WRONG_FORM
 from .results import summarize
 
 
@@ -100,7 +101,7 @@ def _spec(paths: SweepPaths) -> dict[str, Any]:
 
     try:
         return dict(next(fact.data["spec"] for fact in read(paths.journal) if fact.kind == "sweep_started"))
-    except (UserError, StopIteration):
+    except (UserError, StopIteration, *WRONG_FORM):
         return {}
 
 

@@ -37,18 +37,20 @@ are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact
 ====================  ==================================================================================================
 
 Facts about a trial carry its id in ``trial``. A line without its newline was never finished and does not count: reading
-drops it, opening removes it. A damaged line anywhere else is refused with its number, never skipped, because whoever
+drops it, opening removes it. A damaged line anywhere else, a gap and a repeat are refused with their place, never skipped, because whoever
 resumes from a record with a hole in it would repeat or lose work without knowing.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,9 @@ from ..errors import Refused, UserError
 ENDINGS = frozenset({"sweep_started", "sweep_resumed", "sweep_ended", "trial_ended", "stage_computed"})
 """Kinds forced to the disk at once; with them goes every line before. The rest survives a killed process, but
 not a machine that loses power within the next seconds."""
+
+
+MEND = "Put back a good copy of the file; or delete the sweep (`flowsweep delete`) and run it anew."
 
 
 @dataclass(frozen=True)
@@ -89,19 +94,23 @@ class Journal:
 
     Raises:
         Refused: another process is writing this journal.
-        UserError: the last finished line is damaged.
+        UserError: the last finished line is damaged, or the file cannot be made, locked or written.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _told(self.path, "made"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         self._thread_lock = threading.Lock()
         self._redactor = Redactor()
         self._process_lock = _lock(self.path)
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            dropped_bytes = _drop_torn_line(self._fd)
-            self._next_seq = _last_seq(self._fd, self.path) + 1
+            with _told(self.path, "opened"):
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+                dropped_bytes = _drop_torn_line(self._fd)
+                self._next_seq = _last_seq(self._fd, self.path) + 1
+                if self._next_seq == 0:
+                    _force_entries(self.path)
         except BaseException:
             os.close(self._process_lock)
             raise
@@ -125,7 +134,7 @@ class Journal:
             self._write(line.encode() + b"\n")
             self._next_seq += 1
             if kind in ENDINGS:
-                os.fsync(self._fd)
+                self._force()
             return fact
 
     def _write(self, line: bytes) -> None:
@@ -143,11 +152,18 @@ class Journal:
                 fix="Free some disk space, then resume the sweep; nothing recorded before is lost.",
             ) from error
 
+    def _force(self) -> None:
+        with _told(self.path, "forced to the disk"):
+            os.fsync(self._fd)
+
     def close(self) -> None:
         """Force everything to the disk and let another writer in."""
         with self._thread_lock:
-            if self._fd >= 0:
-                os.fsync(self._fd)
+            if self._fd < 0:
+                return
+            try:
+                self._force()
+            finally:
                 os.close(self._fd)
                 os.close(self._process_lock)
                 self._fd = -1
@@ -173,11 +189,13 @@ def read(path: Path, after_seq: int = -1) -> Iterator[Fact]:
         raise UserError(
             "there is no record here", key=str(path), fix="Run the sweep first, or check its name."
         )
-    with open(path, "rb") as lines:
+    before = -1
+    with _told(path, "read"), open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 return
             fact = _parse(line, path, f"line {number}")
+            before = _next(before, fact.seq, path, f"line {number}")
             if fact.seq > after_seq:
                 yield fact
 
@@ -197,7 +215,7 @@ def tail(path: Path, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Fact
     """
     if not Path(path).exists():
         return [], offset
-    with open(path, "rb") as journal:
+    with _told(path, "read"), open(path, "rb") as journal:
         if os.fstat(journal.fileno()).st_size < offset:
             raise UserError(
                 f"the record is shorter than what was already read from it ({offset} bytes)",
@@ -212,6 +230,8 @@ def tail(path: Path, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Fact
     facts, place = [], offset
     for line in chunk[:end].splitlines(keepends=True):
         facts.append(_parse(line, path, f"byte {place}"))
+        if len(facts) > 1 or not place:
+            _next(facts[-2].seq if len(facts) > 1 else -1, facts[-1].seq, path, f"byte {place}")
         place += len(line)
     return facts, place
 
@@ -220,7 +240,7 @@ def writer_of(path: Path) -> str | None:
     """Who is writing a journal right now, in words; None when nobody is."""
     try:
         lock = os.open(_lock_file(path), os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -234,16 +254,62 @@ def writer_of(path: Path) -> str | None:
 def _parse(line: bytes, path: Path, where: str) -> Fact:
     try:
         fact = Fact(**loads(line))
+        if not _has_form(fact):
+            raise ValueError("this is no fact")
         if fact.trial and (fact.trial.startswith(".") or "/" in fact.trial):  # it is a folder's name
             raise ValueError("this is no trial's name")
         return fact
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"the record is damaged at {where}",
             key=str(path),
             value=line[:60].decode(errors="replace"),
-            fix="Put back a good copy of the file, or remove that line if you accept losing the fact.",
+            fix=MEND,
         ) from error
+
+
+def _has_form(fact: Fact) -> bool:
+    return (
+        isinstance(fact.seq, int)
+        and isinstance(fact.time, int | float)
+        and isinstance(fact.kind, str)
+        and isinstance(fact.trial, str | None)
+        and isinstance(fact.data, Mapping)
+    )
+
+
+def _next(before: int, seq: int, path: Path, where: str) -> int:
+    """The position reached, where it follows the one before; a gap is work that was lost, a repeat two writers."""
+    if seq == before + 1:
+        return seq
+    what = f"{seq - before - 1} are missing before it" if seq > before else "it was there before"
+    raise UserError(f"the record is damaged at {where}: fact {seq}, and {what}", key=str(path), fix=MEND)
+
+
+@contextmanager
+def _told(path: Path, what: str) -> Iterator[None]:
+    """Tell what the system refuses to do with the file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the record of the sweep cannot be {what}: {error.strerror or error}",
+            key=str(error.filename or path),
+            fix="See that the disk has room and that its file system may be written and locked; then go on.",
+        ) from error
+
+
+def _force_entries(path: Path) -> None:
+    """Force the entries of a new file and of its folder to the disk, where the file system knows how."""
+    for folder in (path.parent, path.parent.parent):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+        finally:
+            os.close(fd)
 
 
 def _lock_file(path: Path) -> Path:
@@ -252,13 +318,18 @@ def _lock_file(path: Path) -> Path:
 
 def _lock(path: Path) -> int:
     """Hold the lock file beside the journal; the system lets go of it when the process ends, however it ends."""
-    lock = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
+    with _told(path, "locked"):
+        lock = os.open(_lock_file(path), os.O_RDWR | os.O_CREAT, 0o644)
     for attempt in range(5):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
             time.sleep(0.02 * attempt)  # It may only be `writer_of` having a look.
+        except OSError as error:
+            os.close(lock)
+            with _told(path, "locked"):
+                raise error
     else:
         os.close(lock)
         raise Refused(
@@ -266,8 +337,9 @@ def _lock(path: Path) -> int:
             key=str(path.parent.name),
             fix="Watch it with `flowsweep show`, or stop that process before you start it here.",
         )
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    with _told(path, "locked"):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     return lock
 
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...trainables.source_ref import SourceRef
+from ..errors import UserError
 from ..paths import SweepPaths
 from ..running.failures import class_of
 from ..sweep.goals import Goals, is_feasible
-from .journal import Fact, read
+from .journal import MEND, Fact, read
 from .measurements import Measurement, StageUse
 
+WRONG_FORM = (LookupError, TypeError, ValueError, AttributeError)
+"""What reading facts raises that are JSON and yet not of the form they should have."""
 WAITING, RUNNING = "waiting", "running"
 
 
@@ -177,7 +180,14 @@ def read_sweep(paths: SweepPaths) -> SweepRecord:
     Raises:
         UserError: there is no such sweep, or its journal is damaged.
     """
-    return record_of(read(paths.journal), paths)
+    try:
+        return record_of(read(paths.journal), paths)
+    except WRONG_FORM as error:
+        raise UserError(
+            f"the record is damaged: a fact does not have its form ({type(error).__name__}: {error})",
+            key=str(paths.journal),
+            fix=MEND,
+        ) from error
 
 
 def record_of(facts: Iterable[Fact], paths: SweepPaths) -> SweepRecord:

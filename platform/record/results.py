@@ -20,7 +20,7 @@ from ..report.leaderboard import (
 )
 from ..report.tables import tables, write_tables
 from .journal import writer_of
-from .records import Measurement, StageUse, SweepRecord, TrialRecord, read_sweep, record_of
+from .records import WRONG_FORM, Measurement, StageUse, SweepRecord, TrialRecord, read_sweep, record_of
 
 __all__ = [
     "Comparison",
@@ -87,8 +87,13 @@ def summarize(paths: SweepPaths) -> SweepSummary:
     """One sweep in one line; a damaged record is said, not raised."""
     try:
         record = read_sweep(paths)
-    except UserError as error:
+        return _summary(record)
+    except (UserError, *WRONG_FORM) as error:
         return SweepSummary(paths.name, "damaged", note=str(error))
+
+
+def _summary(record: SweepRecord) -> SweepSummary:
+    paths = record.paths
     if not record.started:
         return SweepSummary(paths.name, "died", note="it was recorded no further than its name")
     status = record.status

@@ -15,6 +15,7 @@ from ..sweep.goals import Goals
 from ..sweep.spec import SweepSpec
 from .budget import Meter, Spent
 from .failures import STATUSES, Attempts, Retry, failed_again
+from .first_failures import SAME_FAILURE, FirstFailures
 from .scheduling import CONTINUE, Decision, judge
 
 UNRECORDED = frozenset({"pulse", "waiting"})
@@ -58,6 +59,7 @@ class Desk:
         watch: called with every recorded fact and every pulse, for the live table.
         meter: counts what is spent against the budget.
         ask_to_leave: lets every trial store its state and leave, when the budget says so.
+        first: says when the first trials all fail alike.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Desk:
         watch: Callable[[Fact], None] = lambda fact: None,
         meter: Meter | None = None,
         ask_to_leave: Callable[[], None] = lambda: None,
+        first: FirstFailures | None = None,
     ):
         self.journal, self.spec, self.search, self.watch = journal, spec, search, watch
         self.goals = Goals.of(spec)
         self.meter, self._ask_to_leave = meter or Meter(spec.budget), ask_to_leave
+        self._first = first or FirstFailures()
         self.spent: Spent | None = None
-        """The limit of the budget that was reached, once one is."""
+        """The limit of the budget that was reached, once one is; or the failure that all trials share."""
         self.open: dict[str, OpenTrial] = {}
         self.ended = 0
 
@@ -176,14 +180,17 @@ class Desk:
     def exhausted(self) -> bool:
         """Whether the budget lets no further trial start; the first time, that is put on record."""
         if self.spent is None and (spent := self.meter.sweep_limit()):
-            self.spent = spent
-            self._record(
-                "decision", None, {"action": "no_more_trials", "rule": spent.rule, "reason": spent.reason}
-            )
+            self._no_more(spent)
         return self.spent is not None
 
+    def _no_more(self, spent: Spent) -> None:
+        self.spent = spent
+        self._record(
+            "decision", None, {"action": "no_more_trials", "rule": spent.rule, "reason": spent.reason}
+        )
+
     def _left(self) -> Decision:
-        if self.spent is None or self.spec.budget.running == "finish":
+        if self.spent is None or (self.spec.budget.running == "finish" and self.spent.rule != SAME_FAILURE):
             return Decision("stop", "cancelled", "end", "stop requested")
         return Decision("stop", "cancelled", self.spent.rule, self.spent.reason)
 
@@ -208,6 +215,9 @@ class Desk:
         self.ended += 1
         if entry.phase == "search":
             self.search.tell(trial, decision.status, self._values(entry), redacted(decision.reason), excess)
+            if (said := self._first.take(trial, ending)) and self.spent is None:
+                self._no_more(Spent(SAME_FAILURE, said))
+                self._ask_to_leave()
 
     def answer(self, trial: str, original: str) -> None:
         """Close a proposal with what an earlier trial of the same configuration came to; nothing is run."""
@@ -257,6 +267,7 @@ class Desk:
         entry.history.append(value)
         if entry.phase != "search":
             return CONTINUE
+        self._first.passed()
         if value == value:  # Optuna takes no NaN
             self.search.report(entry.trial, event["step"], value)
         return judge(

@@ -207,6 +207,13 @@ class LiveView:
             hurried = fact.data.get("hurried")
             again = "Leaving within seconds." if hurried else "Ctrl-C again leaves at once."
             self.console.print(f"Stopping: trials store their state and leave. {again}")
+        if fact.kind == "left":
+            self.__exit__()  # the process ends after this word; a terminal is left as it was found
+            self.console.print(
+                f"{fact.data['reason']}. Left at once; what was reported is on record. "
+                f"Continue with: flowsweep resume {self.board.shown.name}",
+                markup=False,
+            )
         if fact.kind == "warning":
             self.console.print(fact.data["text"], style="yellow", markup=False, soft_wrap=True)
         if not self._live and not self.quiet and (line := spoken(fact, self.board)):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ...trainables.artifacts import Artifact
 from ..errors import UserError
 from ..paths import Home, SweepPaths
 from ..record.journal import writer_of
-from ..record.records import SweepRecord, read_sweep
+from ..record.records import WRONG_FORM, SweepRecord, read_sweep
 from .base import Stages
 
 OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
@@ -89,10 +90,16 @@ def sweep_uses(home: Home) -> list[SweepUse]:
 def sweep_use(paths: SweepPaths) -> SweepUse:
     """What one sweep needs."""
     try:
-        record = read_sweep(paths)
-    except UserError:
-        text = paths.journal.read_text(encoding="utf-8", errors="replace")
+        return _use(read_sweep(paths))
+    except (UserError, *WRONG_FORM):
+        text = ""
+        with suppress(OSError):
+            text = paths.journal.read_text(encoding="utf-8", errors="replace")
         return SweepUse(paths, "damaged", frozenset(re.findall(r"\b[0-9a-f]{64}\b", text)))
+
+
+def _use(record: SweepRecord) -> SweepUse:
+    paths = record.paths
     reused: dict[str, tuple[int, float]] = {}
     uses = [use for trial in record.trials.values() for use in trial.stages]
     for use in uses:

@@ -149,7 +149,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         source=source.describe(),
         stages=tuple(rows),
         rungs=tuple(rungs(spec.stop, steps)),
-        episodes=_episodes(spec, steps),
+        episodes=_episodes(resolved, steps),
         concurrent=concurrent,
         core_h=core_h,
         saved_core_h=sum(row.saved_core_h for row in rows),
@@ -258,7 +258,10 @@ def _count_stored(
     return found
 
 
-def _episodes(spec: SweepSpec, steps: int) -> int:
+def _episodes(resolved: Resolved, steps: int) -> int:
+    spec = resolved.spec
+    if not resolved.system.stage(resolved.stage).episodic:
+        return 0
     every = spec.evaluation.every_steps or steps
     each = -(-steps // every) * spec.evaluation.episodes
     confirmed = (

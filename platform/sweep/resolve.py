@@ -16,6 +16,7 @@ from ...trainables.config import parse
 from ..errors import UserError, UserErrors, nearest
 from .goal_checks import fixed_errors, metric_errors
 from .goals import Goals
+from .one_stage import with_stage_names
 from .source_checks import source_errors
 from .spec import SweepSpec
 from .workers import worker_errors
@@ -81,6 +82,7 @@ def resolve(spec: SweepSpec, source: Source | None = None) -> Resolved:
         UserError, UserErrors: what is wrong, all of it where several things are.
     """
     system = load_system(spec.system)
+    spec = with_stage_names(spec, system)
     if wrong := list(source_errors(spec, system)):
         raise UserErrors(wrong)
     configs = _configs(spec, system)

@@ -19,6 +19,14 @@ LISTED_BY = {
 def source_errors(spec: SweepSpec, system: System) -> Iterator[UserError]:
     """The key that is missing, or those that are of no use to the system, each with what to write instead."""
     wanted = system.learns_from
+    if wanted == "nothing":
+        for kind in KINDS:
+            if (name := getattr(spec, kind)) is not None:
+                yield UserError(
+                    f"`{system.name}` brings what it learns from", key=kind, value=name,
+                    fix="Drop it; what the code needs is a setting of its own.",
+                )  # fmt: skip
+        return
     given: dict[SourceKind, str] = {kind: name for kind in KINDS if (name := getattr(spec, kind)) is not None}
     learns = f"`{system.name}` learns from {an(wanted)}"
     if not given:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -15,12 +14,15 @@ from ...trainables.checkpoints import CheckpointPolicy
 from ...trainables.config import FrozenConfig, parse
 from ...trainables.errors import UserError
 from ...trainables.source_ref import KINDS, SourceRef
+from ...trainables.user_code.code import names_code, read_code
+from ...trainables.user_code.known import declare
 from ..paths import checked_name
+from ..tracking.check import checked_uri
 from .search_spec import Constraints, OneOrMore, Search
 from .share_spec import Custom, StageResources
 from .stop_spec import Budget, Stop
 from .storage_spec import Storage
-from .yaml_file import overridden, read_yaml
+from .yaml_file import overridden, placed, read_yaml
 
 
 class Seeds(FrozenConfig):
@@ -99,22 +101,33 @@ class Resources(FrozenConfig):
     are not retried."""
 
 
+MOST_EXPERIMENT = 256
+"""MLflow keeps an experiment's name in a column of that many characters."""
+
+
 class Tracking(FrozenConfig):
     """Where MLflow records go."""
 
     uri: str | None = None
     """`sqlite:///FILE`, `http(s)://HOST`; an embedded store in the flowsweep home when not given."""
     experiment: str | None = None
-    """MLflow experiment; `flowsweep/SYSTEM` when not given."""
+    """MLflow experiment, at most 256 characters; `flowsweep/SYSTEM` when not given."""
 
     @field_validator("uri")
     @classmethod
     def _usable(cls, value: str | None) -> str | None:
-        if value is not None and "@" in urlsplit(value).netloc:
-            raise ValueError(
-                "holds a login, which would be recorded with the sweep; leave it out and set "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where the sweep runs"
-            )
+        try:
+            return value if value is None else checked_uri(value)
+        except UserError as error:
+            raise ValueError(f"{error.problem}. {error.fix}") from None
+
+    @field_validator("experiment")
+    @classmethod
+    def _storable(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("must not be empty")
+        if value is not None and len(value) > MOST_EXPERIMENT:
+            raise ValueError(f"is longer than the {MOST_EXPERIMENT} characters that MLflow keeps")
         return value
 
 
@@ -124,13 +137,15 @@ class SweepSpec(FrozenConfig):
     name: str
     """Name of the sweep and of its folder."""
     system: str
-    """Registered system to tune."""
+    """What to tune: a registered system, or a file of your own and what it holds: `./train.py:train`."""
     dataset: str | None = None
     """What it learns from, where its system learns from a dataset: a Minari dataset id."""
     environment: str | None = None
     """What it learns from, where its system learns from an environment."""
     problem: str | None = None
     """What it learns from, where its system learns from a problem."""
+    config: Mapping[str, Any] = {}
+    """Settings of a system of one stage that differ from the preset; `stages` without the stage."""
     preset: str = "default"
     """Named complete configuration of the system that `stages` amends."""
     stages: Mapping[str, Mapping[str, Any]] = {}
@@ -171,12 +186,34 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | None = None) -> S
 
     Args:
         path: a YAML file, or the name of a shipped sweep (``quickstart``).
-        overrides: dotted key to a value in YAML notation (``search.trials`` to ``"4"``), applied last.
+        overrides: dotted key to a value in YAML notation (``search.trials`` to ``"4"``), or to a
+            :class:`~.yaml_file.Text`; applied last.
+
+    A file of the user's own that it names as its system is read too, and from then on is what this process means by it.
 
     Raises:
         UserError: the file cannot be read, or says something that cannot work; every mistake is named.
     """
-    return parse(SweepSpec, overridden(read_yaml(sweep_file(path)), overrides or {}))
+    file = sweep_file(path)
+    return with_code(read_spec(file, overrides), file.parent)
+
+
+def read_spec(path: Path, overrides: Mapping[str, str] | None = None) -> SweepSpec:
+    """A sweep file as it stands, on record or a user's own; no code is read. See :func:`load_spec`."""
+    with placed(path, overrides):
+        return parse(SweepSpec, {"name": path.stem, **overridden(read_yaml(path), overrides or {})})
+
+
+def with_code(spec: SweepSpec, beside: Path) -> SweepSpec:
+    """The same sweep, once the code it names is known to this process.
+
+    Args:
+        beside: where a relative path starts.
+    """
+    if names_code(spec.system):
+        code = read_code(spec.system, beside)
+        declare(spec.system, code)
+    return spec
 
 
 def shipped_sweeps() -> dict[str, Path]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-import sqlite3
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..errors import Refused, Unreachable, UserError
 from .place import without_login
+
+DATABASES = ("postgresql", "postgres", "mysql", "mssql")
+SQLITE = b"SQLite format 3\0"
+"""What a database's file begins with; one without content is an empty database."""
 
 
 def checked_uri(uri: str, key: str = "tracking.uri") -> str:
@@ -19,6 +24,8 @@ def checked_uri(uri: str, key: str = "tracking.uri") -> str:
         UserError: it is a file store, relative, or something else altogether.
     """
     scheme, mark, rest = uri.partition("://")
+    if mark:
+        uri = f"{(scheme := scheme.lower())}://{rest}"
     if mark and "@" in rest.partition("/")[0]:
         # The value is left out of the message: it may be a secret.
         raise UserError(
@@ -27,7 +34,22 @@ def checked_uri(uri: str, key: str = "tracking.uri") -> str:
             fix="Leave it out; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write ~/.mlflow/credentials.",
         )
     if mark and scheme in ("http", "https") and rest.strip("/"):
+        _check_host(uri, key)
         return uri.rstrip("/")
+    if uri.partition(":")[0] in ("databricks", "databricks-uc", "uc"):
+        raise UserError(
+            "names a Databricks workspace, which this platform does not write to",
+            key=key,
+            value=uri,
+            fix="Write `http://host:port`, `https://host` or `sqlite:////path/mlflow.db`, or leave it out.",
+        )
+    if scheme.partition("+")[0] in DATABASES:
+        raise UserError(
+            "names a database that only a tracking server may write to",
+            key=key,
+            value=uri,
+            fix="Start one over it (`flowsweep cluster tracker up`, docs/tracking-server.md) and name its address.",
+        )
     if uri.startswith("sqlite:///"):
         if not Path(uri.removeprefix("sqlite:///")).is_absolute():
             raise UserError(
@@ -53,6 +75,17 @@ def checked_uri(uri: str, key: str = "tracking.uri") -> str:
     )
 
 
+def _check_host(uri: str, key: str) -> None:
+    try:
+        there = urlsplit(uri)
+        fits = there.hostname and (there.port is None or there.port > 0) and not re.search(r"\s", uri)
+        why = "names no host"
+    except ValueError as error:
+        fits, why = False, f"is no address: {error}"
+    if not fits:
+        raise UserError(why, key=key, value=uri, fix="Write `http://host:port` or `https://host`.")
+
+
 def check_tracker(uri: str, timeout_s: float = 5.0) -> None:
     """Ask the tracker for an answer before anything is launched.
 
@@ -64,7 +97,7 @@ def check_tracker(uri: str, timeout_s: float = 5.0) -> None:
     uri = checked_uri(uri)
     try:
         if uri.startswith("sqlite:///"):
-            _open_database(Path(uri.removeprefix("sqlite:///")), timeout_s)
+            _look_at_database(Path(uri.removeprefix("sqlite:///")))
         else:
             _ask_server(uri, timeout_s)
     except Exception as error:
@@ -85,13 +118,21 @@ def check_tracker(uri: str, timeout_s: float = 5.0) -> None:
         ) from error
 
 
-def _open_database(path: Path, timeout_s: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=timeout_s)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    finally:
-        connection.close()
+def _look_at_database(path: Path) -> None:
+    """See that a database is there, or could be made there, and write nothing."""
+    if path.is_dir():
+        raise OSError(f"{path} is a folder")
+    if path.exists():
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise OSError(f"{path} may not be written")
+        with open(path, "rb") as file:
+            if file.read(len(SQLITE)) not in (b"", SQLITE):
+                raise OSError("the file is not a database")
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise OSError(f"{folder} is no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(f"{folder} may not be written")
 
 
 def _ask_server(uri: str, timeout_s: float) -> None:

@@ -160,6 +160,8 @@ def _step(sender: Sender, uri: str) -> int:
 
 def _target(uri: str, experiment: str, artifacts: Path | None) -> Target:
     uri = checked_uri(uri)
-    if artifacts is None and uri.startswith("sqlite:///"):
-        artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts"
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        artifacts = artifacts or folder / "mlflow-artifacts"
     return Target(uri, experiment, str(artifacts) if artifacts else None)

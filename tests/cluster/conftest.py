@@ -140,7 +140,7 @@ def toy_sweep_file(tmp_path, monkeypatch):
 
     monkeypatch.syspath_prepend(str(TOY))
     monkeypatch.setenv("PYTHONPATH", str(TOY), prepend=":")
-    base.load_system.cache_clear()
+    base._registered.cache_clear()
     parameters._registered.cache_clear()
     file = tmp_path / "toy.yaml"
     file.write_text(yaml.safe_dump(TOY_SWEEP))

@@ -52,6 +52,10 @@ def test_without_a_file_there_are_no_clusters(profiles):
         (f"{LAB}tracker = 'https://u:p@host'\n", r"line 3: clusters\.lab\.tracker.*holds a login"),
         (f"default = 'lob'\n{LAB}", r"line 1: default: no cluster of this name.*Did you mean `lab`"),
         (f"{LAB}address = 2", r"is not valid TOML"),
+        (f"{LAB}home = 2026-13-45", r"is not valid TOML: .*line 3"),
+        (f"{LAB}priority = {'9' * 5000}", r"is not valid TOML"),
+        (f"{LAB}env = {'[' * 5000}", r"is not valid TOML"),
+        ("#" * 300_000, r"longer than the 256 KiB"),
         (LAB.replace("lab", "'../lab'"), r"clusters: must be 1 to 80 letters"),
     ],
 )

@@ -26,7 +26,7 @@ def toy_system():
     from flowsweep.search_spaces import parameters
     from flowsweep.trainables import base
 
-    base.load_system.cache_clear()
+    base._registered.cache_clear()
     parameters._registered.cache_clear()
     yield "toy"
     sys.modules.pop("toy_system", None)

@@ -258,7 +258,10 @@ def test_failures_are_told_apart_and_do_not_stop_the_sweep(home, toy_sweep_value
     assert done.returncode == 0, done.stdout + done.stderr
     endings = {f.trial: (f.data["status"], f.data["reason"]) for f in facts(home, "failing", "trial_ended")}
     assert endings["t0000"] == endings["t0001"] == ("diverged", "toy loss became non-finite at step 5")
-    assert endings["t0002"] == ("failed", "RuntimeError: the toy broke, as asked")
+    assert endings["t0002"] == (
+        "failed",
+        "RuntimeError: the toy broke, as asked (toy_system.py, line 97)",
+    )
     assert endings["t0003"][0] == "finished"
     assert "the toy broke, as asked" in (home.sweep("failing").trials / "t0002" / "traceback.txt").read_text()
     assert "failed: RuntimeError" in done.stdout

@@ -32,7 +32,7 @@ def package(tmp_path: Path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     from some_learner.stage import Stage  # type: ignore[import-not-found]
 
-    system = SimpleNamespace(stages=(Stage(),))
+    system = SimpleNamespace(code=None, stages=(Stage(),))
     yield write
     for name in [name for name in sys.modules if name.startswith("some_learner")]:
         del sys.modules[name]

@@ -7,7 +7,7 @@ import json
 import pytest
 from flowsweep.trainables.base import Stage, StageConfig, System, identity_key, load_system
 from flowsweep.trainables.request import TrialRequest
-from flowsweep.trainables.source_ref import KINDS, SourceRef
+from flowsweep.trainables.source_ref import KINDS, NOTHING, SourceRef
 
 
 class Config(StageConfig):
@@ -84,6 +84,6 @@ def test_what_is_named_is_found_under_its_kind(said):
     assert str(SourceRef.among(said)) == "problem riddle"
 
 
-def test_naming_nothing_is_an_error():
-    with pytest.raises(KeyError):
-        SourceRef.among({"dataset": None})
+def test_naming_nothing_is_to_learn_from_nothing_that_is_named():
+    assert SourceRef.among({"dataset": None}) == NOTHING
+    assert NOTHING.named == {}

@@ -64,6 +64,7 @@ REBRAC = System(
                 critic_learning_rate=1e-3,
                 actor_learning_rate=1e-3,
                 normalize_observations=False,
+                actor_output_scale=0.01,
             )
         },
     },

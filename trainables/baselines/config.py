@@ -72,6 +72,8 @@ class ActorCriticConfig(OfflineConfig):
     the next state, in units of reward."""
     normalize_q: bool = True
     """Divide Q in the actor's loss by its mean absolute value."""
+    actor_output_scale: float = Field(default=1.0, gt=0, le=1)
+    """Factor on the actor's output layer as it is drawn; the public code starts it at 0.01, near the box's centre."""
     actor_delay: int = Field(default=2, ge=1, le=100)
     """Updates of the critics per update of the actor and of all target copies."""
     target_noise: float = lane_field(0.2, ge=0, le=2)

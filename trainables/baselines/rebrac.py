@@ -149,9 +149,11 @@ class ActorCriticLearner(ModularLearner):
             )
         }  # fmt: skip
         init = Streams(self.seeds, "actor_critic/init").generators
+        start = {"critic": self.critic.init(init), "actor": self.actor.init(init)}
+        start["actor"][f"{len(config.hidden)}.weight"] *= config.actor_output_scale
         self.start_networks(
             "actor_critic",
-            {"critic": self.critic.init(init), "actor": self.actor.init(init)},
+            start,
             {"critic": "critic_learning_rate", "actor": "actor_learning_rate"},
             followed=["critic", "actor"],
         )

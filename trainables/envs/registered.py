@@ -32,8 +32,11 @@ _MOST_VALUES, _LONGEST = 20_000, 200
 
 
 def gymnasium_with_environments() -> Any:
-    """gymnasium, with the environments registered of gymnasium-robotics and of packages the user has allowed."""
+    """gymnasium, with the environments registered of gymnasium-robotics, of flowsweep, and of packages the user has allowed."""
+    from . import tolerance
+
     gymnasium = gymnasium_with_robotics()
+    tolerance.register()
     import_allowed()
     return gymnasium
 

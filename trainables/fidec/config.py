@@ -111,11 +111,25 @@ class PoolsConfig(FisherFields):
     """Chunks the pass over all states is divided into; the result does not depend on it."""
     base_actions: int = Field(default=8, ge=1, le=256)
     """Actions sampled from the flow and kept per state."""
+    fisher_draw: Literal["shared", "own"] = "shared"
+    """Read a state's Fisher matrix off the samples that are its base actions, or off others, as the public code does.
+    With fewer samples than action entries a shared draw leaves directions free that a residual could learn to use."""
+
+    def unread(self) -> dict[str, str]:
+        """See :class:`StageConfig`."""
+        idle = (
+            {} if self.fisher_scope == "state" else {"fisher_draw": "one matrix per state is not estimated"}
+        )
+        return super().unread() | idle
 
     @property
     def samples(self) -> int:
         """Flow samples drawn per state."""
-        return max(self.base_actions, self.fisher_samples if self.fisher_scope == "state" else 1)
+        if self.fisher_scope != "state":
+            return self.base_actions
+        if self.fisher_draw == "own":
+            return self.base_actions + self.fisher_samples
+        return max(self.base_actions, self.fisher_samples)
 
 
 class RefinementFields(_Checked):

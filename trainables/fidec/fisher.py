@@ -83,6 +83,11 @@ class Fisher:
     scores: torch.Tensor | None = None
     matrix: torch.Tensor | None = None
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing was estimated: quadratic forms are then square lengths, and no KL."""
+        return self.scores is None and self.matrix is None
+
     def quadratic(self, displacement: torch.Tensor) -> torch.Tensor:
         """delta^T F delta for displacements [..., A]; [...]."""
         if self.scores is not None:

@@ -180,11 +180,12 @@ def _residual_metrics(policy, batch, taken, penalty, actions, values) -> Metrics
     mean_penalty = penalty.mean(-1)
     if not policy.project:
         active = (mean_penalty >= 0.9 * radius).float()
+    nats = {} if batch.fisher.is_identity else {"kl_nats": 0.5 * batch.fisher.quadratic(taken).mean(-1)}
     return {
         "penalty": mean_penalty,
         "penalty_over_radius": mean_penalty / radius,
         "constraint_active": active,
-        "kl_nats": 0.5 * batch.fisher.quadratic(taken).mean(-1),
+        **nats,
         "q_mean": values.detach().mean(-1),
         "q_max": values.detach().amax(-1),
         "residual_rms": taken.square().mean((-1, -2)).sqrt(),

@@ -26,7 +26,7 @@ def official() -> Mapping[str, StageConfig]:
             normalize_observations=False,
             validation_share=0.0,
         ),
-        "pools": PoolsConfig(score_estimator="velocity", clip_for_fisher=True),
+        "pools": PoolsConfig(score_estimator="velocity", clip_for_fisher=True, fisher_draw="own"),
         "refine": RefineConfig(
             steps=1_000_000,
             hidden=(512,) * 4,

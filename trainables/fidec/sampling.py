@@ -5,7 +5,7 @@ Legend: P lanes, B states, M samples per state, K of them for the Fisher matrix,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,7 +18,8 @@ from .flow import Flow
 
 @dataclass(frozen=True)
 class FisherSettings:
-    """How Fisher matrices are estimated; the fields are those of :class:`FisherFields`, plus samples per draw."""
+    """How Fisher matrices are estimated; the fields are those of :class:`FisherFields`, plus samples per draw and
+    whether the last of them, instead of the first, are those the matrix is read off."""
 
     scope: Literal["state", "local", "identity"]
     estimator: Literal["gaussian", "velocity"]
@@ -28,11 +29,13 @@ class FisherSettings:
     fisher_samples: int
     clip: bool
     samples: int
+    own: bool = False
 
     @classmethod
     def of_pools(cls, config: PoolsConfig) -> FisherSettings:
-        """Drawing as many samples per state as the pools keep."""
-        return cls.of(config, config.samples)
+        """Drawing as many samples per state as the pools need."""
+        own = config.fisher_scope == "state" and config.fisher_draw == "own"
+        return replace(cls.of(config, config.samples), own=own)
 
     @classmethod
     def of_one_action(cls, config: FisherFields) -> FisherSettings:
@@ -87,13 +90,14 @@ def draw(
     if settings.scope == "identity":
         return samples, Fisher()
     used = count if settings.scope == "local" else settings.fisher_samples
-    points = samples[:, :, :used].clamp(-1, 1) if settings.clip else samples[:, :, :used]
+    read = slice(count - used, count) if settings.own else slice(used)
+    points = samples[:, :, read].clamp(-1, 1) if settings.clip else samples[:, :, read]
     scores = scores_of_samples(
         flow.velocity,
-        repeated[:, :, :used].flatten(1, 2),
+        repeated[:, :, read].flatten(1, 2),
         points.flatten(1, 2),
-        carry[:, :, :used].flatten(1, 2),
-        fisher_times(uniform[:, :, :used], settings.time, settings.width).flatten(1, 2),
+        carry[:, :, read].flatten(1, 2),
+        fisher_times(uniform[:, :, read], settings.time, settings.width).flatten(1, 2),
         estimator=settings.estimator,
         point=settings.point,
     ).view(lanes, batch, used, size)

@@ -21,7 +21,8 @@ REFINEMENT = {
     "penalty": "mean Fisher penalty of the displacement, the quantity bounded by kl_radius",
     "penalty_over_radius": "penalty divided by kl_radius: above 1 the bound is exceeded",
     "constraint_active": "share of updates with penalty above 0.9 kl_radius; of states, when projecting",
-    "kl_nats": "second-order KL from the base policy: half the undamped, unnormalised quadratic form",
+    "kl_nats": "second-order KL from the base policy: half the undamped, unnormalised quadratic form; "
+    "absent under `fisher_scope: identity`, which estimates none",
     "alpha": "the multiplier of the penalty",
     "residual_rms": "root mean square displacement per action entry",
     "residual_max": "largest displacement of an action entry in a batch",

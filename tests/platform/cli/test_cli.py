@@ -49,9 +49,27 @@ def test_a_plan_can_be_read_by_a_script(run, sweep):
 
 
 def test_a_mistake_ends_with_a_message_and_exit_code_2(run, sweep):
-    code, _, err = run("plan", sweep(serch={}))
+    file = sweep(serch={})
+    code, _, err = run("plan", file)
     assert code == 2
-    assert err == "Error: serch: unknown key. Did you mean `search`?\n"
+    assert err == f"Error: {file}:27:1: serch: unknown key. Did you mean `search`?\n"
+
+
+def test_a_mistake_of_the_command_line_has_no_place_in_the_file(run, sweep):
+    code, _, err = run("plan", sweep(), "--set", "search.trials=0")
+    assert (code, err.splitlines()[0][:22]) == (2, "Error: search.trials: ")
+
+
+def test_a_name_is_text_whatever_it_looks_like(run, sweep):
+    for name in ("20240101", "1e3", "null", "010", "yes"):
+        assert json.loads(run("plan", sweep(), "--name", name, "--json")[1])["name"] == name
+
+
+def test_text_of_the_user_is_shown_as_it_is(run, sweep):
+    space = {"tune.rate": {"low": 0.1, "high": 0.2, "reason": "[/bold]x :smile: [red]y"}}
+    code, out, _ = run("plan", sweep(space=space))
+    assert code == 0
+    assert "[/bold]x :smile: [red]y" in out
 
 
 def test_a_setting_without_a_value_is_explained(run, sweep):
@@ -70,6 +88,18 @@ def test_a_hostile_name_never_becomes_a_path(run, sweep, tmp_path: Path):
         assert code == 2, arguments
         assert "name" in err
     assert not (tmp_path / "home").exists()
+
+
+def test_a_place_that_cannot_be_used_is_told_with_its_path(run, sweep, tmp_path: Path, monkeypatch):
+    (tmp_path / "file").touch()
+    file = sweep()
+    assert run("list")[0] == 0
+    monkeypatch.setenv("FLOWSWEEP_HOME", str(tmp_path / "file" / "home"))
+    for command in (("run", file, "--quiet"), ("stages",)):
+        code, _, err = run(*command)
+        assert "Traceback" not in err
+        if code:
+            assert (code, f"{tmp_path}/file" in err) == (2, True)
 
 
 def test_reading_records_where_there_are_none_starts_nothing(run, tmp_path: Path):

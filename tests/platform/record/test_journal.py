@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -93,6 +94,71 @@ def test_a_damaged_line_in_the_middle_is_refused_by_its_number(path):
     path.write_bytes(lines[0] + lines[1].replace(b'"kind"', b"kind") + lines[2])
     with pytest.raises(UserError, match="line 2"):
         list(read(path))
+
+
+def test_a_gap_and_a_repeat_are_noticed(path):
+    with Journal(path) as journal:
+        for trial in ("t0", "t1", "t2"):
+            journal.append("trial_placed", trial)
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    for lines, said in (
+        (first + third, "line 2: fact 2, and 1 are missing before it"),
+        (second + third, "line 1: fact 1, and 1 are missing before it"),
+        (first + second + second + third, "line 3: fact 1, and it was there before"),
+    ):
+        path.write_bytes(lines)
+        with pytest.raises(UserError, match=said):
+            list(read(path))
+        with pytest.raises(UserError, match="damaged at byte"):
+            tail(path, 0)
+    path.write_bytes(first + second + third)
+    assert [fact.seq for fact in tail(path, len(first))[0]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "null", "[]", "5", '"text"', "{}", '{"seq": "a", "time": 0, "kind": "k"}', '{"seq": 0, "time": 0, "kind": 5}',
+        '{"seq": 0, "time": 0, "kind": "k", "data": []}', '{"seq": 0, "time": 0, "kind": "k", "trial": 7}',
+        '{"seq": 0, "time": "now", "kind": "k"}', "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_line_that_is_json_of_another_form_is_refused_by_its_number(path, line):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{line}\n")
+    with pytest.raises(UserError, match="damaged at line 1"):
+        list(read(path))
+
+
+def test_what_the_system_refuses_is_told_with_the_path(path, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.*cannot be made: Not a directory"):
+        Journal(tmp_path / "file" / "x" / "journal.jsonl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fcntl.flock", refuse)
+        with pytest.raises(UserError, match=f"{path}.*cannot be locked: No locks available"):
+            Journal(path)
+    journal = Journal(path)
+    journal.append("trial_placed", "t0")
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(UserError, match=f"{path}.*cannot be forced to the disk"):
+        journal.append("sweep_ended")
+    with pytest.raises(UserError, match="forced to the disk"):
+        journal.close()
+    monkeypatch.undo()
+    Journal(path).close()  # the lock was let go of
+
+
+def test_the_entry_of_a_new_journal_is_forced_to_the_disk(path, monkeypatch):
+    forced = []
+    whole = os.fsync
+    monkeypatch.setattr("os.fsync", lambda fd: (forced.append(os.readlink(f"/proc/self/fd/{fd}")), whole(fd)))
+    with Journal(path):
+        assert forced == [str(path.parent), str(path.parent.parent)]
 
 
 def test_reading_a_journal_that_is_not_there_says_so(tmp_path):

@@ -153,7 +153,10 @@ def test_failed_trials_are_retried_through_the_command_line(home, monkeypatch):
     )
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 1, output
-    assert "t0000  failed: RuntimeError: the toy broke, as asked  [code_error]" in output
+    assert (
+        "t0000  failed: RuntimeError: the toy broke, as asked (toy_system.py, line 97)  [code_error]"
+        in output
+    )
     shown = subprocess.run(
         [*FLOWSWEEP, "show", "again", "--json"], capture_output=True, text=True, timeout=100
     )

@@ -101,6 +101,8 @@ def test_rays_own_words_are_known_and_the_load_decides_what_to_do(monkeypatch):
 
 
 def test_other_failures_to_start_are_told_as_they_are():
+    error = unstarted(OSError("AF_UNIX path length cannot exceed 107 bytes: /long"))
+    assert "Set RAY_TMPDIR to a folder with a short name" in str(error)
     error = unstarted(ValueError("The temp_dir is no folder.\nmore"))
     assert str(error).startswith("Ray cannot be started here: The temp_dir is no folder. ")
 

@@ -85,13 +85,13 @@ def test_numbers_without_a_point_before_the_exponent_are_numbers():
 
 def test_a_repeated_key_is_refused_with_its_line(tmp_path: Path):
     (tmp_path / "s.yaml").write_text("name: a\nsystem: toy\nname: b\n")
-    with pytest.raises(UserError, match=r"line 3: key `name` appears twice"):
+    with pytest.raises(UserError, match=r"s\.yaml:3:1: key `name` appears twice"):
         read_yaml(tmp_path / "s.yaml")
 
 
 def test_a_broken_file_is_refused_with_its_line(tmp_path: Path):
     (tmp_path / "s.yaml").write_text("name: [a\nsystem: toy\n")
-    with pytest.raises(UserError, match=r"not valid YAML, line 2"):
+    with pytest.raises(UserError, match=r"s\.yaml:2:7: is not valid YAML"):
         load_spec(tmp_path / "s.yaml")
 
 

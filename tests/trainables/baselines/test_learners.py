@@ -181,6 +181,17 @@ def test_the_actor_waits_between_its_updates(start, small):
     assert seen == [True, False, False, True, False, False]
 
 
+def test_the_actor_s_output_layer_starts_as_small_as_asked(start, small):
+    full, small_start = (
+        start("rebrac", [(small("rebrac", actor_output_scale=size), 0)]) for size in (1.0, 0.01)
+    )
+    last = f"{len(full.config.hidden)}.weight"
+    for name, value in full.params["actor"].items():
+        factor = 0.01 if name == last else 1.0
+        torch.testing.assert_close(small_start.params["actor"][name], factor * value)
+    assert REBRAC.presets["official"]()["actor_critic"].actor_output_scale == 0.01
+
+
 def test_the_next_action_is_known_except_at_the_end_of_an_episode(dataset):
     columns = Columns(dataset, "cpu")
     index = torch.arange(len(columns)).unsqueeze(0)

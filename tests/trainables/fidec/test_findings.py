@@ -90,7 +90,7 @@ def test_joint_training_bounds_no_multiplier_but_has_a_radius():
             {"alpha_init", "dual_learning_rate", "log_alpha_min", "log_alpha_max", "test_samples", "gradient_norm"},
         ),
         (PoolsConfig(), set()),
-        (PoolsConfig(fisher_scope="local"), {"fisher_samples"}),
+        (PoolsConfig(fisher_scope="local"), {"fisher_samples", "fisher_draw"}),
         (PretrainConfig(gradient_clip="none"), {"gradient_norm"}),
         (
             JointConfig(fisher_scope="identity", test_policy="iterated"),

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -159,6 +160,14 @@ def test_the_multiplier_rises_above_the_radius_and_falls_below():
     loss = dual_loss(log_alpha, torch.tensor([0.02, 0.005]), torch.tensor([0.01, 0.01]))
     (gradient,) = torch.autograd.grad(loss.sum(), log_alpha)
     assert gradient[0] < 0 < gradient[1]
+
+
+def test_nats_are_told_where_a_matrix_was_estimated_and_nowhere_else(parts):
+    batch, n = parts
+    for fisher, told in ((batch.fisher, True), (Fisher(), False)):
+        some = dataclasses.replace(batch, fisher=fisher)
+        _, metrics = residual_loss(n["residual"], n["critic"], torch.ones(1), some, CRITIC, policy(), True)
+        assert ("kl_nats" in metrics) == told
 
 
 def test_tanh_bounds_every_displacement_by_the_scale(parts):

@@ -26,6 +26,7 @@ from flowsweep.trainables.walk import Walk
 GEOMETRIES = [
     {},
     {"fisher_samples": 1},
+    {"fisher_samples": 1, "fisher_draw": "own"},
     {"fisher_scope": "local"},
     {"fisher_scope": "identity"},
 ]
@@ -65,6 +66,23 @@ def test_damaged_pools_are_rebuilt_and_equal_those_that_were_there(walk, tmp_pat
     }
     after = read_snapshot(place).tensors
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_draw_of_its_own_reads_the_matrix_off_other_samples_than_the_base_actions(start, small):
+    """With a single sample per state the matrix is g g^T: shared, g belongs to the base action; else to another."""
+    scores = {}
+    for drawn in ("shared", "own"):
+        config = small("pools", base_actions=1, fisher_samples=1, fisher_draw=drawn)
+        learner = start("pools", [(config, 0)])
+        learner.advance(config.steps)
+        noise = learner._noise(0, BLOCK)
+        last = noise[0].shape[2] - 1
+        states = learner.flow.normalized(learner.states[None, :BLOCK])
+        read = learner.flow.sample(states, noise[0][:, : states.shape[1], last])
+        base = learner.outputs()[0].tensors["base_actions"][:BLOCK, 0]
+        assert torch.allclose(base, read[0], atol=1e-6) == (drawn == "shared")
+        scores[drawn] = learner.outputs()[0].tensors["scores"]
+    assert not torch.allclose(scores["shared"], scores["own"])
 
 
 def test_pools_of_another_flow_are_never_used(walk):
@@ -161,7 +179,7 @@ def test_pools_of_any_width_give_each_row_its_own_score(base_actions, kept):
 def test_what_pools_do_not_read_changes_neither_their_content_nor_their_key(scope, start, small):
     config = small("pools", fisher_scope=scope, base_actions=2)
     other = {"fisher_samples": 9, "score_estimator": "velocity", "fisher_point": "clean", "fisher_time": 0.5,
-             "fisher_time_width": 0.1, "clip_for_fisher": True}  # fmt: skip
+             "fisher_time_width": 0.1, "clip_for_fisher": True, "fisher_draw": "own"}  # fmt: skip
     amended = config.model_copy(update={name: other[name] for name in config.unread()})
     assert amended != config
     stored = []

@@ -94,6 +94,27 @@ def _navigate(maze: str, steps_per_cpu_s: float) -> Recipe:
     )
 
 
+def _tolerance(suffix: str, actions: int = 6, loose_spread: float = 0.4, tolerance: float = 0.08) -> Recipe:
+    return Recipe(
+        name=f"tolerance-{suffix}",
+        summary=f"one step, {actions} actions: reward along 2 loose directions (sd {loose_spread:g}), none beyond "
+        f"{tolerance:g} in the others",
+        maker="tolerance",
+        family="plain",
+        options={
+            "actions": actions,
+            "loose_spread": loose_spread,
+            "tight_spread": 0.02,
+            "tolerance": tolerance,
+        },
+        default_steps=20_000,
+        shard_steps=20_000,
+        steps_per_cpu_s=20_000,
+        bytes_per_step=210,
+        episode_steps=100,
+    )
+
+
 _SCENE = {kind: kind for kind in ("cube", "button", "drawer", "window")}
 _BUTTONS = {"button": "button, closed gripper"}
 
@@ -102,6 +123,9 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         *(_pointmaze(maze) for maze in _MAZES),
         *(_pointmaze_detour(maze) for maze in _MAZES),
+        *(_tolerance(f"a{actions}", actions) for actions in (4, 6, 8, 16)),
+        *(_tolerance(f"a6-loose{spread}", loose_spread=spread / 100) for spread in (10, 20, 80)),
+        *(_tolerance(f"a6-within{width}", tolerance=width / 100) for width in (5, 12)),
         _navigate("medium", 14_500),
         _navigate("large", 14_500),
         _play("cube-single", {"cube": "cube"}, (0.0, 0.0), 650, 336),

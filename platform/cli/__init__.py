@@ -22,6 +22,7 @@ from . import (
     environments,
     going_on,
     launching,
+    problems,
     records,
     repeat,
     sharing,
@@ -52,6 +53,7 @@ for panel, rooms in {
 app.add_typer(launching.app, name="cluster", rich_help_panel="On a cluster")
 app.add_typer(data.app, name="data", rich_help_panel="Data")
 app.add_typer(environments.app, name="environments", rich_help_panel="Data")
+app.add_typer(problems.app, name="problems", rich_help_panel="Data")
 
 
 REFUSED = (

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice, product
+from random import Random
+from typing import Any
 
+from ...search_spaces.conditions import in_order, is_active
 from ...search_spaces.parameters import Choice
 from ...trainables.base import Evidence, SettingFinding, StageConfig, System, load_system
 from ...trainables.config import parse
@@ -21,7 +23,7 @@ from ..report.intervals import LEVEL, episode_values
 from ..sweep.resolve import Resolved
 from .records import SweepRecord, TrialRecord
 
-MOST_COMBINATIONS = 64
+MOST_COMBINATIONS = 256
 """Combinations of named values looked at for fields that none of them reads."""
 FEWEST_COMPARED = 3
 """Finished trials from which their scores are compared."""
@@ -31,17 +33,36 @@ TrialConfigs = Mapping[str, Mapping[str, StageConfig]]
 
 
 def idle_ranges(resolved: Resolved) -> list[str]:
-    """Searched fields that no combination of the named values searched along would read; for the plan."""
-    choices = {key: p.values for key, p in resolved.space.items() if isinstance(p, Choice)}
-    idle: dict[str, str] | None = None
-    for values in islice(product(*choices.values()), MOST_COMBINATIONS):
+    """Searched fields that no combination of the named values searched along would read; for the plan.
+
+    A field that is searched under a condition is looked for where the condition holds.
+    """
+    space, idle, read = resolved.space, dict[str, str](), set[str]()
+    for values in _combinations({key: p.values for key, p in space.items() if isinstance(p, Choice)}):
+        active: dict[str, Any] = {}
+        for key in in_order(space):
+            if is_active(space[key], active):
+                active[key] = values.get(key)
         try:
-            configs = resolved.amended(dict(zip(choices, values, strict=True)))
+            configs = resolved.amended({key: values[key] for key in active if key in values})
         except UserError:  # a combination that the fields refuse
             continue
-        here = {key: reason for key, reason in _unread_in(configs).items() if key in resolved.space}
-        idle = here if idle is None else {key: reason for key, reason in idle.items() if key in here}
-    return [f"{key} is searched in vain: {reason}" for key, reason in (idle or {}).items()]
+        unread = _unread_in(configs)
+        idle |= {key: unread[key] for key in active if key in unread}
+        read |= {key for key in active if key not in unread}
+    return [f"{key} is searched in vain: {why}" for key, why in idle.items() if key not in read]
+
+
+def _combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """Every combination of the values, or as many as are looked at, drawn alike each time."""
+    total = math.prod(len(values) for values in choices.values())
+    places = range(total) if total <= MOST_COMBINATIONS else Random(0).sample(range(total), MOST_COMBINATIONS)
+    for place in places:
+        found = {}
+        for key, values in choices.items():
+            place, chosen = divmod(place, len(values))
+            found[key] = values[chosen]
+        yield found
 
 
 def findings(record: SweepRecord) -> list[SettingFinding]:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
-Outliers = Literal["gross", "in_range", "shift"]
+from .config import Outliers
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import torch
 from .likelihood import Likelihood
 from .operators import Operator
 from .priors import ExactCovariance, Prior, Vjp
+from .products import apply
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def reweighted_by_state(
 
 def _matvec(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
     if matrix.dim() == 2:
-        return vector @ matrix.mT
+        return apply(vector, matrix.mT)
     return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
 

@@ -11,10 +11,13 @@ guess of x0, fit the guess to the data under the prior N(guess, v), and put the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from .guidance import Inverse, weigh
+from .operators import Operator
+from .products import apply
 from .schedule import Draw, Settings, noise_levels
 
 CG_ITERATIONS = 20
@@ -90,10 +93,9 @@ def _langevin_of_matrix(
     step = torch.as_tensor(settings.langevin_step, dtype=guess.dtype, device=guess.device)
     spread = (2 * step - step.square()).sqrt()
     x = guess
-    noises = draw(settings.langevin_steps) @ vectors  # as good as any other normal numbers
-    for noise in noises:
-        slope = _slope(inverse, x, guess, variance) @ vectors
-        x = x + (spread * metric.sqrt() * noise - step * metric * slope) @ vectors.T
+    for noise in draw(settings.langevin_steps):  # in the eigenbasis: as good as any other normal numbers
+        slope = apply(_slope(inverse, x, guess, variance), vectors)
+        x = x + apply(spread * metric.sqrt() * noise - step * metric * slope, vectors.T)
     return x
 
 
@@ -118,19 +120,23 @@ def _reweighted_cg(
     for _ in range(inverse.likelihood.passes):
         weights = weigh(inverse, residual, guess, spread)
 
-        def system(v: torch.Tensor, weights: torch.Tensor = weights) -> torch.Tensor:
-            return _back(operator, rows, weights * _forth(operator, rows, v)) + ridge * v
-
+        system = partial(_system, operator, rows, weights, ridge)
         shift = conjugate_gradients(system, -_back(operator, rows, weights * start))
         x, residual, spread = guess + shift, start + _forth(operator, rows, shift), 0.0
     return x
 
 
-def _forth(operator, rows: torch.Tensor | None, v: torch.Tensor) -> torch.Tensor:
+def _system(
+    operator: Operator, rows: torch.Tensor | None, weights: torch.Tensor, ridge: torch.Tensor, v: torch.Tensor
+) -> torch.Tensor:
+    return _back(operator, rows, weights * _forth(operator, rows, v)) + ridge * v
+
+
+def _forth(operator: Operator, rows: torch.Tensor | None, v: torch.Tensor) -> torch.Tensor:
     return operator.A(v) if rows is None else (rows @ v.unsqueeze(-1)).squeeze(-1)
 
 
-def _back(operator, rows: torch.Tensor | None, r: torch.Tensor) -> torch.Tensor:
+def _back(operator: Operator, rows: torch.Tensor | None, r: torch.Tensor) -> torch.Tensor:
     return operator.A_vjp(r, r) if rows is None else (rows.mT @ r.unsqueeze(-1)).squeeze(-1)
 
 

@@ -22,12 +22,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 
-Kind = Literal["squared", "huber", "imq", "imq_squared", "cauchy", "welsch", "tukey"]
-ScaleRule = Literal["annealed", "mad", "fixed"]
+from .config import Kind, ScaleRule
 
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal variable over its median absolute deviation."""

@@ -160,11 +160,11 @@ class GaussianMixture:
         joint, shrunk, left = self._at(x, level)
         shares = joint.softmax(-1)
         vectors = self.bases.reshape(self.unknowns, self.components, -1).permute(1, 0, 2)
-        inner = torch.einsum("kde,ke,kfe->kdf", vectors, left, vectors)
-        means = self.means + torch.einsum("kde,...ke->...kd", vectors, shrunk)
-        mean = torch.einsum("...k,...kd->...d", shares, means)
-        away = (means - mean.unsqueeze(-2)) * shares.sqrt().unsqueeze(-1)
-        within = torch.einsum("...k,kdf->...df", shares, inner)
+        inner = (vectors * left.unsqueeze(1)) @ vectors.mT  # [K, D, D]
+        # A product per lane and component: lanes together would round otherwise than one alone.
+        means = self.means + (shrunk.transpose(-2, -3) @ vectors.mT).transpose(-2, -3)
+        away = (means - self._mixed(shares, shrunk).unsqueeze(-2)) * shares.sqrt().unsqueeze(-1)
+        within = apply(shares, inner.flatten(1)).unflatten(-1, (self.unknowns, -1))
         return within + away.mT @ away
 
     def posterior(self, matrix: torch.Tensor, data: torch.Tensor, variance: torch.Tensor) -> GaussianMixture:

@@ -17,6 +17,6 @@ def apply(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         x: [..., I], three axes where there are lanes: [P, B, I].
         matrix: [I, O].
     """
-    if x.dim() != 3 or len(x) == 1:
+    if x.dim() != 3:
         return x @ matrix
     return torch.bmm(x, matrix.expand(len(x), -1, -1))

@@ -24,6 +24,10 @@ APART: dict[str, Callable[[Inverse, Settings, Draw], torch.Tensor]] = {
     "huber_cg": huber_cg,
     "reddiff": reddiff,
 }
+FAR = 1e12
+"""State beyond which a denoiser may break: the sampler has already."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """What a sampler leaves.
@@ -31,7 +35,7 @@ class Samples:
     Attributes:
         x: [P, B, D].
         calls: of the denoiser per chain, products with its Jacobian counted as calls.
-        denoiser_failed: [P, B] whether the denoiser turned a finite state into a non-finite one.
+        denoiser_failed: [P, B] whether the denoiser turned a state within bounds into a non-finite one.
     """
 
     x: torch.Tensor
@@ -69,7 +73,7 @@ class Counted:
         return denoised, counted
 
     def _look(self, x: torch.Tensor, denoised: torch.Tensor) -> None:
-        broke = x.isfinite().all(-1) & ~denoised.isfinite().all(-1)
+        broke = (x.abs() < FAR).all(-1) & ~denoised.isfinite().all(-1)
         self.failed = broke if self.failed is None else self.failed | broke
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
-Sampler = Literal["dps_norm", "dps_annealed", "pigdm", "tmpd", "daps", "reddiff", "huber_cg"]
-Solver = Literal["ancestral", "heun"]
+from .config import SamplerName, Solver
+
 Draw = Callable[[int], torch.Tensor]
 """[count, P, B, D] standard normal numbers, each chain's from its own stream."""
 
@@ -35,7 +34,7 @@ class Settings:
         regularization, learning_rate: of RED-diff, numbers or [P, 1, 1].
     """
 
-    sampler: Sampler = "dps_annealed"
+    sampler: SamplerName = "dps_annealed"
     levels: int = 80
     sigma_max: float = 10.0
     sigma_min: float = 0.01

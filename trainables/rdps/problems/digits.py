@@ -31,20 +31,24 @@ TITLES = {
 @cache
 def images() -> torch.Tensor:
     """[1797, 64] float32, in an order drawn once."""
-    from sklearn.datasets import load_digits  # slow to import
-
-    pixels = torch.from_numpy(load_digits().images.astype(np.float32)).flatten(1) / 8 - 1
-    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(derived_seed(0, "rdps", "digits")))
-    return pixels[order]
+    pixels, _ = _shuffled()
+    return pixels
 
 
 @cache
 def labels() -> torch.Tensor:
     """[1797] the digit of every image, in the same order."""
-    from sklearn.datasets import load_digits
+    _, digits = _shuffled()
+    return digits
 
-    order = torch.randperm(1797, generator=torch.Generator().manual_seed(derived_seed(0, "rdps", "digits")))
-    return torch.from_numpy(load_digits().target)[order]
+
+def _shuffled() -> tuple[torch.Tensor, torch.Tensor]:
+    from sklearn.datasets import load_digits  # slow to import
+
+    pixels, digits = (np.asarray(part) for part in load_digits(return_X_y=True))
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(derived_seed(0, "rdps", "digits")))
+    scaled = torch.from_numpy(pixels.astype(np.float32)) / 8 - 1
+    return scaled[order], torch.from_numpy(digits)[order]
 
 
 def build(name: str, task: str) -> Problem:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from ...errors import UserError
+from ...source_ref import Split
 from ...streams import derived_seed
 from ..contamination import Contamination
 from ..operators import MatrixOperator, Operator, check_adjoint, check_derivative
 from ..priors import GaussianMixture
-
-Split = Literal["tune", "test"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,18 @@ class Problem:
                 value=problems,
                 fix=f"Ask for at most {self.count(split)} steps.",
             )
+
+    def draw(self, path: Path, *, seed: int, share: float) -> Path:
+        """Picture three truths with their data, clean and with that share of gross outliers.
+
+        Raises:
+            UserError: the share is none.
+        """
+        from ..pictures import drawn_problem  # loads matplotlib
+
+        if not 0 <= share < 1:
+            raise UserError("must be at least 0 and below 1", key="--share", value=share, fix="Try 0.1.")
+        return drawn_problem(self, self.cases("tune", seed, range(3), Contamination(share)), path)
 
     def describe(self) -> Mapping[str, Any]:
         """Sizes and what is known, as plain JSON."""

@@ -28,6 +28,10 @@ class Entry:
     module: str
     arguments: tuple[str, ...]
 
+    def open(self, name: str) -> Problem:
+        """The problem under its registered name, its operator checked."""
+        return open_problem(name)
+
     def build(self, name: str) -> Problem:
         """The problem, its arrays made."""
         builder: Callable[..., Problem] = import_module(f".{self.module}", __package__).build

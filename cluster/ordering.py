@@ -14,6 +14,8 @@ from ..platform.sweep.spec import SweepSpec, sweep_file
 from ..platform.sweep.yaml_file import overridden, placed, read_yaml
 from ..trainables.config import parse
 from ..trainables.errors import PackageMissing
+from ..trainables.user_code.code import Code, names_code, read_code
+from ..trainables.user_code.known import declare
 from .joining import ALLOWED
 from .plugins import importable, lay_out
 from .profiles import Profile, profile_file
@@ -58,7 +60,8 @@ def ordered(wishes: Wishes, profile: Profile) -> Iterator[tuple[Order, str]]:
         plugins = [lay_out(place, scratch / str(number)) for number, place in enumerate(places)]
         stack.enter_context(importable(scratch / str(number) for number in range(len(plugins))))
         file, unchecked = sweep_file(wishes.sweep), ""
-        content = with_defaults(overridden(read_yaml(file), wishes.changes), profile)
+        content = with_defaults({"name": file.stem, **overridden(read_yaml(file), wishes.changes)}, profile)
+        code = _code_of(content, file.parent)
         with placed(file, wishes.changes):
             spec = parse(SweepSpec, content)
             try:
@@ -66,7 +69,9 @@ def ordered(wishes: Wishes, profile: Profile) -> Iterator[tuple[Order, str]]:
             except PackageMissing as error:
                 unchecked = str(error)
         allowed = {ALLOWED: "1"} if wishes.allow_insecure or profile.allow_insecure else {}
-        arguments = ("resume", spec.name) if wishes.resume else ("take-up", SWEEP_FILE)
+        arguments = ("take-up", SWEEP_FILE)
+        if wishes.resume:
+            arguments = ("resume", spec.name, *([code.name] if code else []))
         yield (
             Order(
                 name=spec.name,
@@ -77,9 +82,21 @@ def ordered(wishes: Wishes, profile: Profile) -> Iterator[tuple[Order, str]]:
                 home=wishes.home or profile.home,
                 variables={**allowed, **profile.env, **wishes.variables},
                 packages=tuple(plugins),
+                code=code,
             ),
             unchecked,
         )
+
+
+def _code_of(content: dict[str, Any], beside: Path) -> Code | None:
+    """The file of the user's own that the sweep is of, if it is; the sweep then names it as it will lie beside it."""
+    system = content.get("system")
+    if not isinstance(system, str) or not names_code(system):
+        return None
+    code = read_code(system, beside)
+    content["system"] = code.name
+    declare(code.name, code)
+    return code
 
 
 def with_defaults(content: Mapping[str, Any], profile: Profile) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from ..platform.errors import Refused, UserError
 from ..platform.paths import Home
 from ..platform.store.opening import check_store
 from ..platform.sweep.resolve import resolve
-from ..platform.sweep.spec import SweepSpec, load_spec
+from ..platform.sweep.spec import SweepSpec, load_spec, read_spec
 from ..trainables.errors import UnknownSystem
 from ..trainables.redaction import redacted
+from ..trainables.user_code.code import names_code
 from .entry import FAILED, JOB, PACKAGE, PACKAGES, READY, required_by
 from .sameness import difference_text, recorded_difference
 
@@ -54,8 +55,11 @@ def _command(mode: str, rest: Sequence[str]) -> list[str]:
     home = Home.default()
     check_home(home.root)
     if mode == "resume":
-        (name,) = rest
-        spec, command = load_spec(_recorded(home, name)), ["resume", name]
+        name, *code = rest
+        spec, command = (
+            read_spec(_recorded(home, name)),
+            ["resume", name, *(["--code", *code] if code else [])],
+        )
     elif mode == "take-up":
         (file,) = rest
         spec = _resolved(load_spec(file))
@@ -88,7 +92,7 @@ def _run_or_resume(spec: SweepSpec, home: Home, file: str) -> list[str]:
             fix="Choose another --name, or go on with what is on record: `flowsweep submit ... --resume`.",
         )  # fmt: skip
     print(f"{spec.name} is on record here; going on with it.", flush=True)
-    return ["resume", spec.name]
+    return ["resume", spec.name, *(["--code", spec.system] if names_code(spec.system) else [])]
 
 
 def _recorded(home: Home, name: str) -> Path:

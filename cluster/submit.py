@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..platform.errors import Refused, UserError
 from ..platform.sweep.yaml_file import dump_yaml
+from ..trainables.user_code.code import Code
 from .connection import connected
 from .endpoint import Endpoint, ray_version
 from .entry import FAILED, JOB, PACKAGES, READY
@@ -52,6 +53,7 @@ class Order:
         home: ``FLOWSWEEP_HOME`` there, a folder that every node sees; the node's own setting when not given.
         variables: more environment variables for the sweep and its trials.
         packages: packages of the user's own that go along, laid out.
+        code: the file that the sweep's system is, with what it imports; they lie beside the sweep file there.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Order:
     home: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[Plugin, ...] = ()
+    code: Code | None = None
 
     def entrypoint(self) -> str:
         """The command line on the cluster."""
@@ -145,6 +148,8 @@ def start(
         part for part in own if part.is_file()
     ):  # Ray takes folders; this one is on the path as well
         shutil.copy2(module, work)
+    if order.code:
+        order.code.write(work)
     if order.content:
         (work / SWEEP_FILE).write_text(dump_yaml(order.content), encoding="utf-8")
     client.submit_job(

@@ -25,7 +25,7 @@ def pack(folder: Path) -> list[Path]:
     source, target = Path(__file__).parent.parent, folder / PACKAGE
     for room in ROOMS:
         shutil.copytree(source / room, target / room, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    for file in ("__init__.py", "py.typed"):
+    for file in ("py.typed", *(module.name for module in source.glob("*.py"))):
         shutil.copy2(source / file, target / file)
     return [target, _metadata(folder)]
 

@@ -42,9 +42,7 @@ def package_files() -> set[str]:
     """Every file of the rooms that belongs to the package, as a wheel names it."""
     rooms = [file for room in ROOMS for file in (ROOT / room).rglob("*") if file.is_file()]
     kept = [file for file in rooms if "__pycache__" not in file.parts]
-    return {
-        f"flowsweep/{file.relative_to(ROOT)}" for file in [ROOT / "__init__.py", ROOT / "py.typed", *kept]
-    }
+    return {f"flowsweep/{file.relative_to(ROOT)}" for file in [*ROOT.glob("*.py"), ROOT / "py.typed", *kept]}
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,10 @@ class Import:
 
 @cache
 def sources() -> tuple[Source, ...]:
-    paths = [ROOT / "__init__.py", *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))]
+    paths = [
+        *sorted(ROOT.glob("*.py")),
+        *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))),
+    ]
     texts = {path.relative_to(ROOT): path.read_text(encoding="utf-8") for path in paths}
     return tuple(Source(path, text, ast.parse(text, str(path))) for path, text in texts.items())
 

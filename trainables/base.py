@@ -110,6 +110,22 @@ class Source(Protocol):
         ...
 
 
+class Nothing:
+    """The source of systems that bring what they learn from."""
+
+    name = ""
+    fingerprint = hashlib.sha256(b"nothing").hexdigest()
+
+    def describe(self) -> Mapping[str, Any]:
+        """Nothing to describe."""
+        return {"findings": []}
+
+
+def open_nothing(name: str) -> Source:
+    """What systems that learn from nothing open."""
+    return Nothing()
+
+
 @dataclass(frozen=True)
 class Lane(Generic[C]):
     """One member of a fused program: its own configuration, seed and upstream outputs.

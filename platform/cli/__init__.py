@@ -16,6 +16,7 @@ from ...trainables.redaction import redacted
 from ..errors import UserError
 from . import (
     attaching,
+    authoring,
     cluster,
     data,
     drill,
@@ -44,6 +45,7 @@ for panel, rooms in {
     "Look at what came out": (records,),
     "Take it home": (repeat,),
     "On a cluster": (cluster, attaching, sharing),
+    "Write a system": (authoring,),
     "Keep it in order": (stages, upkeep, drill),
 }.items():
     for room in rooms:

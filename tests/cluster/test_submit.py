@@ -182,7 +182,7 @@ def test_a_node_without_the_requirements_says_what_it_lacks(tmp_path):
 def test_the_package_is_laid_out_without_leftovers_of_the_source_tree(tmp_path):
     package, metadata = pack(tmp_path)
     assert {item.name for item in package.iterdir()} == {
-        "__init__.py", "py.typed", "platform", "trainables", "search_spaces", "cluster",
+        "__init__.py", "testing.py", "py.typed", "platform", "trainables", "search_spaces", "cluster",
     }  # fmt: skip
     assert not [file for file in package.rglob("*") if file.suffix == ".pyc"]
     assert "flowsweep.systems" in (Path(metadata) / "entry_points.txt").read_text()

@@ -89,8 +89,8 @@ class FunctionLearner(Learner):
             "kept": kept,
             "since": turn.since,
             "reports": turn.reports,
-            "unheard": [[step, values] for step, values in turn.unheard],
-            "last": self._last[number],
+            "unheard": [[step, dict(values)] for step, values in turn.unheard],
+            "last": dict(self._last[number]),
             "output": dict(output.meta) if output else None,
         }
 

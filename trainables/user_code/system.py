@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from ..base import Cost, Lane, Learner, Snapshot, Source, Stage, StageConfig, System
+from ..base import Cost, Lane, Learner, Snapshot, Source, Stage, StageConfig, System, open_nothing
 from ..errors import UserError
 from ..system_check import check_system
 from .code import Code, label_of, short_name
 from .config import config_of
 from .importing import load
 from .metrics import DECLARED, metrics_of
-
-
-class Nothing:
-    """What a function learns from, as far as the platform knows: it brings what it needs."""
-
-    name = ""
-    fingerprint = hashlib.sha256(b"nothing").hexdigest()
-
-    def describe(self) -> Mapping[str, Any]:
-        return {"findings": []}
 
 
 class FunctionStage(Stage[Any]):
@@ -95,7 +84,7 @@ def _of_function(function: Callable[..., Any], code: Code, where: str) -> System
         title=says[0] if says else f"`{stage.name}` of {code.main.inside}",
         reference="none",
         stages=(stage,),
-        open_source=lambda name: Nothing(),
+        open_source=open_nothing,
         presets={"default": lambda: {stage.name: config_type.model_validate({})}},
         learns_from="nothing",
         code=code,

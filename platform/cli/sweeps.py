@@ -58,6 +58,8 @@ def plan(sweep: SweepArgument, set_: Set = None, name: Name = None, as_json: Jso
 
 def show_plan(made) -> None:
     """Print a plan for a person."""
+    from ..report.text import counted
+
     spec = made.spec
     console.print(styled((spec.name, "bold"), f"  {label_of(spec.system)}{learnt_from(spec.source)}"))
     for goal in spec.objective.goals:
@@ -89,7 +91,7 @@ def show_plan(made) -> None:
     console.print(grid(None, columns, [_stage_cells(row) for row in made.stages], range(2, 10)))
     rungs = f", judged at {', '.join(f'{step:,}' for step in made.rungs)} steps" if made.rungs else ""
     console.print(
-        f"  {spec.search.trials} trials on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}"
+        f"  {counted(made.trials, 'trial')} on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}"
     )
     console.print(
         f"  at most {_hours(made.core_h)} core-hours of training (about {_hours(made.hours)} hours), "

@@ -45,7 +45,7 @@ class Shown:
         """Of a plan made here."""
         spec, goal = plan.spec, plan.spec.objective
         searched = tuple(plan.resolved.space)
-        return cls(spec.name, goal.metric, goal.direction, plan.resolved.stage, spec.search.trials, searched)
+        return cls(spec.name, goal.metric, goal.direction, plan.resolved.stage, plan.trials, searched)
 
     @classmethod
     def recorded(cls, spec: Mapping[str, Any]) -> Shown:

@@ -8,6 +8,8 @@ import typer
 
 from ...trainables.user_code.code import label_of
 from ..paths import Home
+from .output import optional
+from .shadows import check_shadows
 from .shared import Json, ProgressBar, console, gib, grid, learnt_from, print_json, settings, styled
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def read_plan(sweep: str, assignments: list[str] | None, name: str | None, addre
     from ..sweep.spec import load_spec, sweep_file
     from ..sweep.yaml_file import Text, placed
 
+    check_shadows()
     overrides = settings(assignments or [])
     if name is not None:
         overrides["name"] = Text(name)
@@ -155,7 +158,13 @@ def carry_out(
     quiet: bool = False,
     going: Going | None = None,
 ) -> None:
-    """Run a plan with a live view, then tables, report and what to do next."""
+    """Run a plan with a live view, then tables, report and what to do next; it goes on where nobody looks any more."""
+    name = made.spec.name
+    with optional(f"The sweep goes on. See it with: flowsweep attach {name}"):
+        _carry_out(made, address, quiet, going)
+
+
+def _carry_out(made, address: str | None, quiet: bool, going: Going | None) -> None:
     from ...cluster.joining import check_joining
     from ..driver import run_sweep
     from ..going_on.taking_up import Going

@@ -40,7 +40,7 @@ class _Searched(FrozenConfig):
     @model_serializer(mode="wrap")
     def _without_no_condition(self, handler: Any) -> dict[str, Any]:
         written = handler(self)
-        return written if written["when"] else {k: v for k, v in written.items() if k != "when"}
+        return written if written.get("when") else {k: v for k, v in written.items() if k != "when"}
 
 
 class _Range(_Searched):

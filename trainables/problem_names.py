@@ -56,5 +56,7 @@ def open_named_problem(name: str) -> DrawnSource:
     """
     known = problem_entries()
     if name not in known:
-        raise UserError("is no problem that is known here", key="problem", value=name, fix=nearest(name, known))
+        raise UserError(
+            "is no problem that is known here", key="problem", value=name, fix=nearest(name, known)
+        )
     return known[name][1].open(name)

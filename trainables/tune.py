@@ -153,3 +153,12 @@ def _free_memory() -> None:
 
 class Interrupted(Exception):
     """The sweep or the trial was asked to stop; the state has been stored."""
+
+
+def __getattr__(name: str) -> Any:
+    """``trainable`` and its kind live in :mod:`.plain_tune`; they are no part of the platform's own loop."""
+    if name == "trainable":
+        from .plain_tune import trainable
+
+        return trainable
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -95,4 +95,6 @@ def allow(
     if as_json:
         print_json(found)
     else:
-        console.print(f"Imported before environments are looked up: {', '.join(found) or 'nothing'}.", markup=False)
+        console.print(
+            f"Imported before environments are looked up: {', '.join(found) or 'nothing'}.", markup=False
+        )

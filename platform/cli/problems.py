@@ -45,7 +45,12 @@ def show(
 
     opened = open_named_problem(problem)
     picture = opened.draw(out or Path(f"{problem}.png"), seed=seed, share=share)
-    facts = {"problem": problem, "fingerprint": opened.fingerprint, **opened.describe(), "picture": str(picture)}
+    facts = {
+        "problem": problem,
+        "fingerprint": opened.fingerprint,
+        **opened.describe(),
+        "picture": str(picture),
+    }
     if as_json:
         print_json(facts)
         return
@@ -56,7 +61,11 @@ def show(
         ["unknowns, observations", f"{facts['unknowns']}, {facts['observations']}"],
         ["operator", "linear, adjoint checked" if facts["linear"] else "nonlinear, derivative checked"],
         ["noise", f"{facts['noise']:.3g} on data of size {facts['data_amplitude']:.3g}"],
-        ["prior", f"{facts['prior']}, " + ("known in closed form" if facts["prior_known"] else "learnt from examples")],
+        [
+            "prior",
+            f"{facts['prior']}, "
+            + ("known in closed form" if facts["prior_known"] else "learnt from examples"),
+        ],
         ["exact posterior", "known" if facts["exact_posterior"] else "not known"],
         ["problems", f"{facts['tune_problems']:,} to tune on, {facts['test_problems']:,} others to test on"],
         ["picture", str(picture)],

@@ -113,7 +113,9 @@ class PosteriorConfig(StageConfig):
         if self.scale == "mad" and self.kind == "squared":
             found.append("scale mad has no weights to feed with the squared loss")
         if self.outliers == "shift" and self.outlier_size < 10 and self.outlier_share > 0:
-            found.append(f"outliers shifted by {self.outlier_size:g} noise deviations can hardly be told from noise")
+            found.append(
+                f"outliers shifted by {self.outlier_size:g} noise deviations can hardly be told from noise"
+            )
         return found
 
     def unread(self) -> dict[str, str]:
@@ -121,7 +123,9 @@ class PosteriorConfig(StageConfig):
         found: dict[str, str] = {}
         sampler = f"the sampler is {self.sampler}"
         if self.kind == "squared":
-            found |= dict.fromkeys(("threshold", "scale", "weights"), "the loss is squared, whose weights are 1")
+            found |= dict.fromkeys(
+                ("threshold", "scale", "weights"), "the loss is squared, whose weights are 1"
+            )
             found["passes"] = "weights that are 1 settle in one pass"
         if self.sampler not in GUIDED:
             found["guidance"] = sampler

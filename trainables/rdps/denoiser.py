@@ -96,7 +96,9 @@ class ResidualNetwork:
             for block in reversed(range(self.blocks)):
                 normal, size, before = kept[block]
                 inner = torch.ops.aten.silu_backward(_back(params, f"{block}.contract", gradient), before)
-                gradient = gradient + _back_through_norm(_back(params, f"{block}.expand", inner), normal, size)
+                gradient = gradient + _back_through_norm(
+                    _back(params, f"{block}.expand", inner), normal, size
+                )
             return _back(params, "in", gradient, self.unknowns)
 
         return _affine(params, "out", last), vjp
@@ -191,7 +193,9 @@ def _affine(params: Mapping[str, torch.Tensor], name: str, x: torch.Tensor) -> t
     return torch.baddbmm(bias, x, weight)
 
 
-def _back(params: Mapping[str, torch.Tensor], name: str, v: torch.Tensor, rows: int | None = None) -> torch.Tensor:
+def _back(
+    params: Mapping[str, torch.Tensor], name: str, v: torch.Tensor, rows: int | None = None
+) -> torch.Tensor:
     """v times the transposed weight, its first ``rows`` only."""
     weight = params[f"{name}.weight"][:, :rows]
     if worth_a_call_each(v, weight.shape[-1] * weight.shape[-2] * 8):

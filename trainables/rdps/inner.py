@@ -99,8 +99,6 @@ def _langevin_of_matrix(
     return x
 
 
-
-
 def _eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Eigenvalues [D] and vectors [D, D] of A'A."""
     values, vectors = torch.linalg.eigh(matrix.mT @ matrix)

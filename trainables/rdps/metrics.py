@@ -48,7 +48,9 @@ def psnr(samples: torch.Tensor, truth: torch.Tensor, value_range: float) -> torc
 
 def ssim(image: torch.Tensor, truth: torch.Tensor, value_range: float) -> float:
     """Structural similarity (Wang et al., 2004), windows of 3 entries a side (images this small hold no larger)."""
-    one, other = (value.reshape(1, 1, *(value.shape if value.dim() == 2 else (1, -1))) for value in (image, truth))
+    one, other = (
+        value.reshape(1, 1, *(value.shape if value.dim() == 2 else (1, -1))) for value in (image, truth)
+    )
     window = (1 if one.shape[2] == 1 else 3, 3)
 
     def local(value: torch.Tensor) -> torch.Tensor:
@@ -59,7 +61,9 @@ def ssim(image: torch.Tensor, truth: torch.Tensor, value_range: float) -> float:
     var_one, var_other = local(one.square()) - mean_one.square(), local(other.square()) - mean_other.square()
     both = local(one * other) - mean_one * mean_other
     similar = (2 * mean_one * mean_other + low) * (2 * both + high)
-    return float((similar / ((mean_one.square() + mean_other.square() + low) * (var_one + var_other + high))).mean())
+    return float(
+        (similar / ((mean_one.square() + mean_other.square() + low) * (var_one + var_other + high))).mean()
+    )
 
 
 def energy_score(samples: torch.Tensor, truth: torch.Tensor) -> float:
@@ -127,7 +131,9 @@ def influence_slope(moved: Mapping[float, torch.Tensor], still: torch.Tensor) ->
         still: [S, D] samples without it.
     """
     (small, at_small), (large, at_large) = sorted(moved.items())
-    shifts = [float((samples.double().mean(0) - still.double().mean(0)).norm()) for samples in (at_small, at_large)]
+    shifts = [
+        float((samples.double().mean(0) - still.double().mean(0)).norm()) for samples in (at_small, at_large)
+    ]
     if min(shifts) <= 0:
         return 0.0
     return math.log(shifts[1] / shifts[0]) / math.log(large / small)

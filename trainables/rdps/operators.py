@@ -198,7 +198,12 @@ def adapted(
 
 
 def check_adjoint(
-    forward: Any, adjoint: Any, shape: tuple[int, ...], data_shape: tuple[int, ...], dtype: torch.dtype, name: str
+    forward: Any,
+    adjoint: Any,
+    shape: tuple[int, ...],
+    data_shape: tuple[int, ...],
+    dtype: torch.dtype,
+    name: str,
 ) -> None:
     """The dot-product test: <A x, r> = <x, A' r> for a few drawn x and r.
 
@@ -237,7 +242,9 @@ def check_derivative(operator: Operator, x: torch.Tensor, name: str) -> None:
         change = (operator.A(x + step * along) - operator.A(x - step * along)) / (2 * step)
         back = operator.A_vjp(x, r)
         there, here = float(change @ r), float(along @ back)
-        if not abs(there - here) <= ADJOINT_TOLERANCE * float(change.norm() * r.norm() + along.norm() * back.norm()):
+        if not abs(there - here) <= ADJOINT_TOLERANCE * float(
+            change.norm() * r.norm() + along.norm() * back.norm()
+        ):
             raise UserError(
                 f"its derivative is not its derivative: <J v, r> is {there:.6g}, <v, J' r> is {here:.6g}",
                 key="operator",

@@ -34,7 +34,13 @@ class Shown:
 
 def reconstructions(problem: Problem, rows: Sequence[Shown], label: str, path: Path) -> Path:
     """Truth, data with outliers marked, plain, robust, and the robust samples' spread, one row per problem."""
-    titles = ("truth", "data, outliers marked", "plain: squared loss", f"robust: {label}", "spread of robust samples")
+    titles = (
+        "truth",
+        "data, outliers marked",
+        "plain: squared loss",
+        f"robust: {label}",
+        "spread of robust samples",
+    )
     figure, axes = _figure(len(rows), titles)
     for line, row in zip(axes, rows, strict=True):
         spread = row.robust.std(0) if len(row.robust) > 1 else torch.zeros_like(row.truth)

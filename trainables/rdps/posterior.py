@@ -140,7 +140,11 @@ class PosteriorLearner(Learner):
         cases = [self.problem.cases(lane.split, lane.seed, places, self.contamination) for lane in self.lanes]
         data = torch.stack([self._data_sets(one) for one in cases])  # [P, C, K, M]
         drawn, calls = self._sampled(self.likelihood, data, places)
-        plain = self._sampled(self.likelihood.plain(), data[:, :, :2], places)[0] if config.compare_plain else None
+        plain = (
+            self._sampled(self.likelihood.plain(), data[:, :, :2], places)[0]
+            if config.compare_plain
+            else None
+        )
         self.samples = torch.cat([self.samples, drawn[:, :, :2].float()], 1)
         for lane, values in enumerate(self.values):
             for place in range(len(places)):
@@ -161,9 +165,7 @@ class PosteriorLearner(Learner):
                 sets.append(moved)
         return torch.stack(sets, 1)
 
-    def _sampled(
-        self, likelihood: Likelihood, data: torch.Tensor, places: range
-    ) -> tuple[torch.Tensor, int]:
+    def _sampled(self, likelihood: Likelihood, data: torch.Tensor, places: range) -> tuple[torch.Tensor, int]:
         """Samples [P, C, K, S, D] and denoiser calls per sample.
 
         Raises:
@@ -173,9 +175,7 @@ class PosteriorLearner(Learner):
         size = self.config.samples
         chains = data.unsqueeze(3).expand(-1, -1, -1, size, -1).flatten(1, 3)
         inverse = Inverse(self.prior, self.operator, likelihood, self.noise, chains.to(self.device))
-        streams = [
-            [_stream(lane.seed, lane.split, place) for place in places] for lane in self.lanes
-        ]
+        streams = [[_stream(lane.seed, lane.split, place) for place in places] for lane in self.lanes]
         draws = CaseDraws(
             streams, sets, size, self.problem.operator.unknowns, self.device, self.problem.dtype
         )
@@ -183,7 +183,9 @@ class PosteriorLearner(Learner):
         broken = ~found.x.isfinite().all(-1)
         if bool(broken.any()):
             lane, chain = (int(index) for index in broken.nonzero()[0])
-            what = "the denoiser's output" if bool(found.denoiser_failed[lane].any()) else "a posterior sample"
+            what = (
+                "the denoiser's output" if bool(found.denoiser_failed[lane].any()) else "a posterior sample"
+            )
             where = f" of lane {lane}" if lanes > 1 else ""
             raise Diverged(f"{what}{where}", places[chain // (sets * size)] + 1)
         shape = (lanes, count, sets, size, -1)
@@ -196,7 +198,10 @@ class PosteriorLearner(Learner):
             metrics = point_metrics(samples, cases.truth[place], problem.value_range, problem.shape)
             found |= {f"{name}{ending}": value for name, value in metrics.items()}
         if problem.has_exact_posterior:
-            data = (("", cases.soiled, drawn[SOILED], cases.outliers), ("_clean", cases.clean, drawn[CLEAN], None))
+            data = (
+                ("", cases.soiled, drawn[SOILED], cases.outliers),
+                ("_clean", cases.clean, drawn[CLEAN], None),
+            )
             for ending, seen, samples, outliers in data:
                 exact = problem.posterior(seen[place], None if outliers is None else outliers[place])
                 generator = torch.Generator().manual_seed(derived_seed(seed, "rdps", "exact", place))

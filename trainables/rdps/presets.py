@@ -16,7 +16,9 @@ def _exact() -> Mapping[str, StageConfig]:
     """For problems whose posterior is known: enough samples to tell two distributions apart, fewer problems."""
     return {
         "prior": PriorConfig(steps=1),
-        "posterior": PosteriorConfig(steps=8, samples=256, problems_at_once=4, outliers="shift", outlier_size=100.0),
+        "posterior": PosteriorConfig(
+            steps=8, samples=256, problems_at_once=4, outliers="shift", outlier_size=100.0
+        ),
     }
 
 

@@ -186,7 +186,10 @@ class TrainedPrior(PriorLearner):
         weights = prefixed(self.average, "network")
         return [
             Snapshot(
-                {"mean": self.denoiser.mean, **{name: value[lane].clone() for name, value in weights.items()}},
+                {
+                    "mean": self.denoiser.mean,
+                    **{name: value[lane].clone() for name, value in weights.items()},
+                },
                 meta,
             )
             for lane in range(len(self.lanes))

@@ -91,7 +91,9 @@ def sample(inverse: Inverse, settings: Settings, draw: Draw) -> Samples:
     run = APART.get(settings.sampler, reverse_process)
     x = run(inverse, settings, draw)
     failed = counted.failed
-    return Samples(x, counted.calls, failed if failed is not None else torch.zeros(x.shape[:-1], dtype=torch.bool))
+    return Samples(
+        x, counted.calls, failed if failed is not None else torch.zeros(x.shape[:-1], dtype=torch.bool)
+    )
 
 
 @torch.no_grad()
@@ -126,7 +128,9 @@ def guided(inverse: Inverse, settings: Settings, x: torch.Tensor, level: float) 
     return at.denoised + level**2 * settings.guidance * SCORES[settings.sampler](inverse, at)
 
 
-def _heun(inverse: Inverse, settings: Settings, x: torch.Tensor, level: float, following: float) -> torch.Tensor:
+def _heun(
+    inverse: Inverse, settings: Settings, x: torch.Tensor, level: float, following: float
+) -> torch.Tensor:
     """The next state on the probability flow, to second order; the last step is Euler's."""
     slope = (x - guided(inverse, settings, x, level)) / level
     ahead = x + (following - level) * slope

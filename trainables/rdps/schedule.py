@@ -55,7 +55,9 @@ def noise_levels(largest: float, smallest: float, count: int) -> list[float]:
     return [(first + place / (count - 1) * (last - first)) ** RHO for place in range(count)]
 
 
-def ancestral(x: torch.Tensor, denoised: torch.Tensor, level: float, following: float, draw: Draw) -> torch.Tensor:
+def ancestral(
+    x: torch.Tensor, denoised: torch.Tensor, level: float, following: float, draw: Draw
+) -> torch.Tensor:
     """The next state, drawn given that x0 is ``denoised``."""
     if following == 0:
         return denoised

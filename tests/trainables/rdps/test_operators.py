@@ -128,7 +128,9 @@ def test_darcys_derivatives_are_autograds():
 
 def test_more_permeable_ground_holds_less_pressure():
     operator = DarcyFlow()
-    assert torch.allclose(operator.A(torch.full((32,), 1.0).double()), operator.A(torch.zeros(32).double()) / 2.718281828)
+    assert torch.allclose(
+        operator.A(torch.full((32,), 1.0).double()), operator.A(torch.zeros(32).double()) / 2.718281828
+    )
 
 
 def test_scattering_rows_are_pairs_of_unit_length_on_average():

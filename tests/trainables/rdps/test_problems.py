@@ -33,7 +33,9 @@ def test_a_name_is_known_without_opening_it():
 
 
 def test_problems_over_one_prior_share_its_part_of_the_fingerprint():
-    one, other, apart = (open_problem(name).fingerprint for name in ("digits-blur", "digits-cs", "mixture-cs"))
+    one, other, apart = (
+        open_problem(name).fingerprint for name in ("digits-blur", "digits-cs", "mixture-cs")
+    )
     assert one.split(":")[0] == other.split(":")[0] != apart.split(":")[0]
     assert len({one, other, apart}) == 3
 

@@ -25,11 +25,14 @@ NOISE, CHAINS = 0.3, 6
 
 def stream(chains: int, unknowns: int, lanes: int = 1, seed: int = 0):
     """Numbers of every chain from its own stream, so that a chain draws the same in any company."""
-    generators = [[torch.Generator().manual_seed(seed + 100 * p + b) for b in range(chains)] for p in range(lanes)]
+    generators = [
+        [torch.Generator().manual_seed(seed + 100 * p + b) for b in range(chains)] for p in range(lanes)
+    ]
 
     def draw(count: int) -> torch.Tensor:
         drawn = [
-            [torch.randn(count, unknowns, generator=g, dtype=torch.float64) for g in lane] for lane in generators
+            [torch.randn(count, unknowns, generator=g, dtype=torch.float64) for g in lane]
+            for lane in generators
         ]
         return torch.stack([torch.stack(lane, 1) for lane in drawn], 1)
 
@@ -118,7 +121,9 @@ def test_clean_gaussian_posteriors_are_met(gaussian, sampler, solver):
     found = sample(inverse, Settings(sampler=sampler, solver=solver, levels=60), draw).x[0]
     floor = sliced_wasserstein(exact.sample(400, generator), exact.sample(400, generator))
     # TMPD knows the covariance of a Gaussian exactly; PiGDM takes it for a multiple of the identity.
-    assert sliced_wasserstein(found, exact.sample(400, generator)) < floor + (0.03 if sampler == "tmpd" else 0.1)
+    assert sliced_wasserstein(found, exact.sample(400, generator)) < floor + (
+        0.03 if sampler == "tmpd" else 0.1
+    )
 
 
 def test_the_unconditional_process_draws_the_prior(mixture):
@@ -139,7 +144,9 @@ def test_levels_fall_from_the_largest_to_the_smallest():
 def test_a_denoiser_that_breaks_is_told_from_a_sampler_that_does(setting, sampler):
     prior, operator, data = setting
     broken = AnyDenoiser(
-        lambda x, sigma: prior.denoise(x, sigma) + (torch.nan if sigma < 1 else 0.0), prior.variance, torch.float64
+        lambda x, sigma: prior.denoise(x, sigma) + (torch.nan if sigma < 1 else 0.0),
+        prior.variance,
+        torch.float64,
     )
     inverse = Inverse(broken, operator, Likelihood("cauchy"), NOISE, data)
     found = sample(inverse, settings(sampler), stream(CHAINS, 6))

@@ -44,7 +44,9 @@ def test_training_the_prior_lowers_its_loss_and_resumes_bit_equal(digits):
     resumed = PRIOR_STAGE.start([Lane(SMALL_PRIOR, 0)], digits, "cpu")
     resumed.load_state(state)
     assert resumed.advance(30) == second
-    for one, other in zip(straight.outputs()[0].tensors.values(), resumed.outputs()[0].tensors.values(), strict=True):
+    for one, other in zip(
+        straight.outputs()[0].tensors.values(), resumed.outputs()[0].tensors.values(), strict=True
+    ):
         assert torch.equal(one, other)
 
 
@@ -55,7 +57,9 @@ def test_lanes_of_the_prior_train_as_alone(digits):
     alone = PRIOR_STAGE.start([Lane(SMALL_PRIOR, 7)], digits, "cpu")
     alone.advance(20)
     for output in together.outputs():
-        assert all(torch.equal(value, alone.outputs()[0].tensors[name]) for name, value in output.tensors.items())
+        assert all(
+            torch.equal(value, alone.outputs()[0].tensors[name]) for name, value in output.tensors.items()
+        )
     with pytest.raises(UserError, match="equal for all lanes"):
         PRIOR_STAGE.start([Lane(config, 0) for config in configs], digits, "cpu")
 
@@ -102,9 +106,7 @@ def test_how_steps_are_cut_changes_no_result(digits, trained, sampler):
 
 
 def test_a_longer_run_begins_with_a_shorter(digits, trained):
-    short, long = (
-        started(digits, trained, [SMALL.model_copy(update={"steps": steps})]) for steps in (3, 7)
-    )
+    short, long = (started(digits, trained, [SMALL.model_copy(update={"steps": steps})]) for steps in (3, 7))
     short.advance(3)
     long.advance(7)
     assert long.evaluate([0], 1)[0].episodes["psnr"][:3] == short.evaluate([0], 1)[0].episodes["psnr"]

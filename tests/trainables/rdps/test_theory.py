@@ -22,9 +22,13 @@ def draws(chains: int, unknowns: int, seed: int = 0):
     return lambda count: torch.randn(count, 1, chains, unknowns, generator=generator, dtype=torch.float64)
 
 
-def sampled(prior, operator, data, likelihood, sampler="tmpd", chains=CHAINS, noise=NOISE, **settings) -> torch.Tensor:
+def sampled(
+    prior, operator, data, likelihood, sampler="tmpd", chains=CHAINS, noise=NOISE, **settings
+) -> torch.Tensor:
     inverse = Inverse(prior, operator, likelihood, noise, data.expand(1, chains, -1))
-    found = sample(inverse, Settings(sampler=sampler, levels=40, **settings), draws(chains, operator.unknowns))
+    found = sample(
+        inverse, Settings(sampler=sampler, levels=40, **settings), draws(chains, operator.unknowns)
+    )
     return found.x[0]
 
 
@@ -163,7 +167,9 @@ def test_no_outlier_pulls_more_than_the_bound(gaussian, data, kind):
     bound = length * scale * largest_psi(kind, threshold) / denominator
     pulls = []
     for size in (0.0, 1e1, 1e3, 1e9):
-        inverse = Inverse(prior, operator, Likelihood(kind, threshold), NOISE, moved(data, size).expand(1, 50, -1))
+        inverse = Inverse(
+            prior, operator, Likelihood(kind, threshold), NOISE, moved(data, size).expand(1, 50, -1)
+        )
         pulls.append(dps_annealed(inverse, point(inverse, x, level)))
     for pull in pulls[1:]:
         assert float((pull - pulls[0]).norm(dim=-1).max()) <= 2 * bound
@@ -179,8 +185,16 @@ def test_the_fixed_scale_takes_every_early_residual_for_an_outlier(gaussian):
     reference = exact.sample(CHAINS, generator)
     away = {
         scale: sliced_wasserstein(
-            sampled(prior, operator, seen, Likelihood("welsch", 2.5, scale), "dps_annealed", noise=fine, guidance=8.0),
-                reference,
+            sampled(
+                prior,
+                operator,
+                seen,
+                Likelihood("welsch", 2.5, scale),
+                "dps_annealed",
+                noise=fine,
+                guidance=8.0,
+            ),
+            reference,
         )
         for scale in ("annealed", "fixed")
     }

@@ -46,7 +46,9 @@ def _shuffled() -> tuple[torch.Tensor, torch.Tensor]:
     from sklearn.datasets import load_digits  # slow to import
 
     pixels, digits = (np.asarray(part) for part in load_digits(return_X_y=True))
-    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(derived_seed(0, "rdps", "digits")))
+    order = torch.randperm(
+        len(pixels), generator=torch.Generator().manual_seed(derived_seed(0, "rdps", "digits"))
+    )
     scaled = torch.from_numpy(pixels.astype(np.float32)) / 8 - 1
     return scaled[order], torch.from_numpy(digits)[order]
 
@@ -72,7 +74,9 @@ def _matrix(task: str) -> torch.Tensor:
     pixels = SIDE * SIDE
     generator = torch.Generator().manual_seed(derived_seed(0, "rdps", task))
     if task == "inpaint":
-        return torch.eye(pixels, dtype=torch.float64)[torch.randperm(pixels, generator=generator)[:SEEN].sort().values]
+        return torch.eye(pixels, dtype=torch.float64)[
+            torch.randperm(pixels, generator=generator)[:SEEN].sort().values
+        ]
     if task == "blur":
         line = gaussian_blur(SIDE, BLUR_WIDTH)
         return torch.kron(line, line)

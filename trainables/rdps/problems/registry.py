@@ -46,7 +46,9 @@ PROBLEMS: dict[str, Entry] = {
     "digits-blur": Entry("a blurred handwritten digit", "digits", ("blur",)),
     "digits-sr": Entry("a handwritten digit at half its resolution", "digits", ("sr",)),
     "digits-cs": Entry("40 random projections of a handwritten digit", "digits", ("cs",)),
-    "digits-scatter": Entry("a handwritten digit seen by scattered waves, Born approximation", "digits", ("scatter",)),
+    "digits-scatter": Entry(
+        "a handwritten digit seen by scattered waves, Born approximation", "digits", ("scatter",)
+    ),
     "darcy-1d": Entry("permeability from pressures, one-dimensional Darcy flow (nonlinear)", "darcy", ()),
 }
 

@@ -182,7 +182,7 @@ class PlainWalk(Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         trial = self.trial_id if self.trial_id != "default" else "trial"
-        self._folder = Path(self.logdir) / "walk"
+        self._folder = Path(str(self.logdir)) / "walk"
         self._request = self._ask.request(trial, config)
         self._walk: Walk | None = None
         self._events: Iterator[Event] = iter(())

@@ -21,8 +21,7 @@ EXIT_CODES = {"reproduced": 0, "within noise": 0, "not reproduced": 5}
 def rerun(
     name: SweepName,
     trial: Annotated[
-        str,
-        typer.Option("--trial", help="Which trial; `best` is the best finished one, confirmed if any was."),
+        str, typer.Option("--trial", help="Which trial; `best` is the best finished one.")
     ] = "best",
     reuse_stages: Annotated[
         bool,

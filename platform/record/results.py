@@ -19,7 +19,6 @@ from ..report.leaderboard import (
     savings,
 )
 from ..report.tables import tables, write_tables
-from ..report.why import above, why_best
 from .journal import writer_of
 from .records import WRONG_FORM, Measurement, StageUse, SweepRecord, TrialRecord, read_sweep, record_of
 
@@ -33,7 +32,6 @@ __all__ = [
     "SweepRecord",
     "SweepSummary",
     "TrialRecord",
-    "above",
     "best",
     "first_against",
     "front_rows",
@@ -44,7 +42,6 @@ __all__ = [
     "savings",
     "summarize",
     "tables",
-    "why_best",
     "write_tables",
 ]
 

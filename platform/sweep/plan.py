@@ -144,7 +144,6 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         check_store(home, spec.storage.stages)
     source = resolved.system.open_source(spec.source.name)
     resolved = resolve(spec, source)
-    spec = resolved.spec
     check_search(resolved, elsewhere=elsewhere)
     if not elsewhere and not home.sweep(spec.name).journal.exists():
         earlier_trials(resolved, source.fingerprint, home)  # refused now rather than when the sweep starts

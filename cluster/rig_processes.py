@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -34,7 +33,7 @@ def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> 
         environment: all of it.
         log: gets what it prints.
     """
-    with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as out:
+    with open(log, "ab") as out:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

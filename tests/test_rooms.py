@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
 import tomllib
@@ -156,7 +155,7 @@ def test_the_platform_names_no_system():
         for source in in_room("platform")
         for line, word in _words(source.tree)
         for system in systems()
-        if re.search(rf"(?<![a-z]){re.escape(system)}(?![a-z])", word.lower())
+        if system in word.lower()
     )
 
 

@@ -256,6 +256,22 @@ class Stage(ABC, Generic[C]):
     ) -> Learner:
         """A learner rebuilt from stored outputs, to evaluate or export; it cannot advance."""
 
+    def check(self, source: Source, metrics: Collection[str]) -> list[str]:
+        """Try whether this stage can report some metrics when it has learnt from that source; nothing by default.
+
+        Called by the plan and, before anything is trained, where a trial runs.
+
+        Args:
+            metrics: what objectives and limits look at, without the stage.
+
+        Returns:
+            What is allowed but worth knowing.
+
+        Raises:
+            UserError: one of them would never be reported, or what is learnt from does not fit where it is scored.
+        """
+        return []
+
     def findings(self, trials: Sequence[Evidence[C]], searched: Collection[str]) -> list[SettingFinding]:
         """What the metrics of a sweep's trials say about which settings were at work; nothing by default.
 

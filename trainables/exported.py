@@ -64,6 +64,8 @@ def load_learner(folder: str | Path, device: str = "cpu") -> Learner:
             f"was learnt from other content than the {ref.kind} {ref.name} has here", key=str(folder),
             fix=f"Bring the same {ref.kind} here; `load_policy` needs none.",
         )  # fmt: skip
+    metric = about.get("metric")
+    stage.check(source, [metric.split("/", 1)[-1]] if isinstance(metric, str) else [])
     return stage.finished(lanes, outputs, source, device)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from .base import Cost, Lane, Learner, Snapshot, Source, Stage, StageConfig
 from .data.dataset import DatasetInfo, FlatDataset
+from .errors import UserError
 
 if TYPE_CHECKING:
     from .envs.policy import Policy
@@ -50,6 +51,25 @@ class OfflineStage(Stage[C]):
 
         policy = self.policy(lanes, outputs, device)
         return FinishedLearner(lanes, outputs, cast(FlatDataset, source), device, policy)
+
+    def check(self, source: Source, metrics: Collection[str]) -> list[str]:
+        """Build the environment the dataset names, compare it with the data, and see what it reports."""
+        from .envs.fit import refuse_unreported, tried  # imports simulators
+
+        info = cast(FlatDataset, source).info
+        wanted = [metric for metric in metrics if metric in EVALUATION]
+        try:
+            if wanted:
+                refuse_unreported(info, wanted)
+            return list(tried(info).warnings)
+        except UserError as error:
+            if not wanted:
+                return [f"policies are not scored, since the dataset {error.problem}"]
+            trained = next(metric for metric in self.metrics if metric not in EVALUATION)
+            raise UserError(
+                f"{error.problem}, and `{self.name}/{wanted[0]}` is looked at", key="dataset", value=info.name,
+                fix=f"{error.fix} Or look at what needs no environment, such as `{self.name}/{trained}`.",
+            ) from error  # fmt: skip
 
     def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
         return self.estimate(configs, cast(FlatDataset, source).info)

@@ -115,6 +115,8 @@ class TrialRequest(FrozenConfig):
     """Steps at which its last stage ended before it was taken further, ascending."""
     checkpoints: CheckpointPolicy = CheckpointPolicy()
     """When its state is stored on the way; no part of what is computed."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of its last stage that the sweep looks at; whether they can be reported is tried before it trains."""
     best_by: tuple[str, bool] | None = None
     """Metric of its last stage by which its best checkpoint is chosen, and whether it is maximized."""
     illustrate: bool = False

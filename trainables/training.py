@@ -223,6 +223,6 @@ def evaluated(stage: str, learner: Learner, steps: int, seeds: Sequence[int], ep
         seeds=list(seeds),
         metrics={name: [score.metrics[name] for score in scores] for name in scores[0].metrics},
         episodes=[{name: list(values) for name, values in score.episodes.items()} for score in scores],
-        episodes_spent=episodes * len(seeds),
+        episodes_spent=episodes * len(seeds) if any(score.metrics for score in scores) else 0,
         cpu_s=time.process_time() - started_s,
     )

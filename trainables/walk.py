@@ -54,6 +54,7 @@ class Walk:
 
         check_acceleration(self.request.acceleration)
         torch.set_num_threads(self.request.threads)
+        self.stages[-1].check(self.source, self.request.metrics)
         write_text(self.folder / "request.json", self.request.model_dump_json(indent=2))
         yield Produced("request.json", "config")
         last = self.stages[-1]

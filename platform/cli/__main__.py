@@ -1,5 +1,5 @@
 """``python -m flowsweep.platform.cli``: the same as the ``flowsweep`` command."""
 
-from . import command
+from . import main
 
-command()
+main()

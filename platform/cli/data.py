@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from .shared import Json, ProgressBar, console, gib, grid, print_json, styled
+from .shared import Json, ProgressBar, console, gib, grid, print_json, settings, styled
 
 if TYPE_CHECKING:
     from ...trainables.data.dataset import FlatDataset
@@ -18,18 +19,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Environment = Annotated[
-    str | None,
-    typer.Option(
-        "--environment", metavar="ID", help="Gymnasium id of the environment policies are scored in."
-    ),
-]
-MaxEpisodeSteps = Annotated[
-    int | None,
-    typer.Option(
-        "--max-episode-steps", min=1, help="Steps after which an evaluation is cut, if it says none."
-    ),
-]
 _LIST_HELP = "Show the recipes with their sizes and costs, and make nothing."
 
 
@@ -135,7 +124,9 @@ def show(
         ["rewards", f"{info.reward_min:g} to {info.reward_max:g}; {info.terminal_share:.2%} end the task"],
         [
             "scored in",
-            f"{evaluation.id}, {evaluation.max_episode_steps} steps" if evaluation else "none known",
+            f"{evaluation.id}, {evaluation.max_episode_steps} steps"
+            if evaluation
+            else f"nothing: {info.unscored}; name it with `flowsweep data environment`",
         ],
     ]
     rows += told
@@ -202,45 +193,54 @@ def import_dataset(
 
 
 @app.command(
-    "from-arrays",
-    epilog="Examples: `flowsweep data from-arrays steps.npz --name mine/reach-v0 --environment Reacher-v5` · "
-    "`flowsweep data from-arrays steps.parquet --name mine/plain-v0`",
+    epilog="Examples: `flowsweep data environment odd/pend-v0 Pendulum-v1` · `flowsweep data environment odd/maze-v0 "
+    "PointMaze_UMaze-v3 --max-steps 300 --set continuing_task=false`"
 )
-def from_arrays(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="An `.npz`, `.hdf5` or `.parquet` with a row per step.")
-    ],
-    name: Annotated[str, typer.Option("--name", help="Minari id it gets, such as `mine/reach-v0`.")],
-    environment: Environment = None,
-    max_episode_steps: MaxEpisodeSteps = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of that name.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Make a dataset of your own arrays: observations, actions, rewards, terminals and timeouts, a row per step."""
-    from ...trainables.data.arrays import import_arrays
-
-    made = import_arrays(
-        file.expanduser(), name, environment=environment, max_episode_steps=max_episode_steps, force=force
-    )
-    _tell(made, as_json)
-
-
-@app.command(
-    "attach-environment", epilog="Example: `flowsweep data attach-environment mine/reach-v0 Reacher-v5`"
-)
-def attach_environment(
+def environment(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="Minari id of a dataset on this machine.")
     ],
-    environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="Gymnasium id.")],
-    max_episode_steps: MaxEpisodeSteps = None,
+    environment_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of an environment that an installed package registers.")
+    ],
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Environment steps after which an episode is cut.", show_default="as registered"
+        ),
+    ] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="Argument of its constructor, as key=value in JSON.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Name the environment that policies learnt from a dataset are scored in, where it names none or another."""
-    from ...trainables.data.arrays import attach_environment as attach
+    """Say where policies that learn from a dataset are scored; refused where it does not fit the data.
 
-    attach(dataset, environment, max_episode_steps=max_episode_steps)
-    _tell(dataset, as_json)
+    For datasets that name no environment, one that is not installed, or one without a limit of steps.
+    """
+    from ...trainables.envs.naming import name_environment
+
+    arguments = {key: _json_value(value) for key, value in settings(given or []).items()}
+    spec, seen = name_environment(dataset, environment_id, max_episode_steps=max_steps, arguments=arguments)
+    if as_json:
+        print_json(
+            {"dataset": dataset, "evaluation": spec.model_dump(mode="json"), "warnings": seen.warnings}
+        )
+        return
+    reports = "return and success" if seen.speaks_of_success else "return, and never success"
+    console.print(
+        f"Policies of {dataset} are scored in {spec.id}, {spec.max_episode_steps:,} steps; it reports {reports}.",
+    )
+    for warning in seen.warnings:
+        console.print(f"note: {warning}")
+
+
+def _json_value(text: str) -> Any:
+    """A value as JSON has it, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _tell(made: str, as_json: bool) -> None:

@@ -108,6 +108,7 @@ def _propose(
         acceleration=spec.resources.acceleration,
         workers=workers_of(spec.resources),
         checkpoints=spec.checkpoints,
+        metrics=tuple(metric.split("/", 1)[1] for metric in Goals.of(spec).metrics),
         best_by=_best_by(spec),
         illustrate=confirming,
     ).model_dump(mode="json")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cmaes
 import numpy as np
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
@@ -53,9 +54,7 @@ class Evolution(CmaEsSampler):
 
     def _point(self, optimizer: Any, trial: FrozenTrial) -> np.ndarray:
         assert self._told is not None
-        from cmaes import CMAwM  # loads scipy's statistics, a second that other samplers do without
-
-        if isinstance(optimizer, CMAwM):
+        if isinstance(optimizer, cmaes.CMAwM):
             return np.array(trial.system_attrs["x_for_tell"])
         return self._told[0].transform(trial.params)
 

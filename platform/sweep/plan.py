@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ...search_spaces.conditions import configurations
-from ...search_spaces.parameters import Choice, Integer
+from ...search_spaces.parameters import Choice
 from ...trainables.acceleration import check_acceleration
 from ...trainables.base import Source, Stage, identity_key
-from ..errors import UserError
 from ..paths import Home
 from ..record.findings import idle_ranges
 from ..running.budget import estimates
@@ -22,11 +20,12 @@ from ..store.base import Stages
 from ..store.opening import check_store, open_store
 from ..store.stages import StageStore
 from ..tracking.check import check_tracker
+from .goals import Goals
 from .resolve import Resolved, resolve
 from .room import Node
 from .search_checks import check_search, search_warnings
 from .spec import Resources, SweepSpec
-from .workers import ELSEWHERE, check_fit, crowded, trials_at_once
+from .workers import check_fit, crowded, trials_at_once
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,6 @@ class Plan:
         return self.resolved.spec
 
     @property
-    def trials(self) -> int:
-        """Search trials it can run: no more than there are different configurations."""
-        return trials_to_run(self.resolved)
-
-    @property
     def budget(self) -> dict[str, dict[str, float]]:
         """Every limit of the sweep's budget beside what the search is expected to take."""
         return estimates(self.spec.budget, self.stages, self.spec.resources.gpus, self.concurrent)
@@ -103,7 +97,7 @@ class Plan:
             spec.source.kind: {"name": spec.source.name, "fingerprint": self.fingerprint},
             "objective": spec.objective.model_dump(),
             "constraints": [limit.text for limit in spec.constraints],
-            "trials": self.trials,
+            "trials": spec.search.trials,
             "searched": {
                 key: parameter.model_dump(mode="json") for key, parameter in self.resolved.space.items()
             },
@@ -137,34 +131,45 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     if elsewhere:
         concurrent = spec.resources.concurrent or spec.search.trials
     else:
-        concurrent = concurrent_trials(spec.resources, [here := local_capacity()])
-        _check_threads(spec.resources, here)
+        concurrent = concurrent_trials(spec.resources, [local_capacity()])
     if not elsewhere:
         check_acceleration(spec.resources.acceleration)
         check_store(home, spec.storage.stages)
     source = resolved.system.open_source(spec.source.name)
     resolved = resolve(spec, source)
     check_search(resolved, elsewhere=elsewhere)
+    # On a cluster its own plan tries, with what is installed there.
+    scored = [] if elsewhere else _tried(resolved, source)
     if not elsewhere and not home.sweep(spec.name).journal.exists():
         earlier_trials(resolved, source.fingerprint, home)  # refused now rather than when the sweep starts
     store = StageStore(home.stages) if elsewhere else open_store(home, spec.storage.stages)
     rows = [*_search_rows(resolved, source, store), *_confirm_rows(resolved, source)]
     core_h = sum(row.core_h for row in rows)
-    steps, trials = resolved.configs[resolved.stage].steps, trials_to_run(resolved)
+    steps = resolved.configs[resolved.stage].steps
     return Plan(
         resolved=resolved,
         fingerprint=source.fingerprint,
         source=source.describe(),
         stages=tuple(rows),
         rungs=tuple(rungs(spec.stop, steps)),
-        episodes=_episodes(resolved, steps, trials),
+        episodes=_episodes(resolved, steps),
         concurrent=concurrent,
         core_h=core_h,
         saved_core_h=sum(row.saved_core_h for row in rows),
-        hours=core_h / min(concurrent, trials),
+        hours=core_h / min(concurrent, spec.search.trials),
         disk_bytes=sum(row.disk_bytes for row in rows),
-        warnings=(*resolved.warnings(), *idle_ranges(resolved), *search_warnings(resolved)),
+        warnings=(*scored, *resolved.warnings(), *idle_ranges(resolved), *search_warnings(resolved)),
     )
+
+
+def _tried(resolved: Resolved, source: Source) -> list[str]:
+    """Whether every metric that is looked at can be reported, tried; what is worth knowing of it.
+
+    Raises:
+        UserError: one cannot.
+    """
+    metrics = [metric.split("/", 1)[1] for metric in Goals.of(resolved.spec).metrics]
+    return resolved.system.stage(resolved.stage).check(source, metrics)
 
 
 def local_capacity() -> Node:
@@ -191,30 +196,13 @@ def concurrent_trials(resources: Resources, nodes: Sequence[Node]) -> int:
     return fit
 
 
-def trials_to_run(resolved: Resolved) -> int:
-    """Search trials wanted, or all the configurations there are where these are fewer."""
-    wanted = resolved.spec.search.trials
-    size = configurations(resolved.space)
-    return wanted if size is None else min(wanted, size)
-
-
-def _check_threads(resources: Resources, here: Node) -> None:
-    cores = int(here.resources["CPU"])
-    if resources.threads > cores:
-        raise UserError(
-            f"more threads than the {cores} cores of this machine", key="resources.threads",
-            value=resources.threads, fix=ELSEWHERE,
-        )  # fmt: skip
-
-
 def _search_rows(resolved: Resolved, source: Source, store: Stages) -> list[StageRow]:
     spec, rows, variants = resolved.spec, [], 1
-    trials = trials_to_run(resolved)
     keys: dict[int, dict[str, str]] = {seed: {} for seed in spec.seeds.tune}
     for stage in _walked(resolved):
-        needed = trials * len(spec.seeds.tune)
+        needed = spec.search.trials * len(spec.seeds.tune)
         searched = [p for key, p in resolved.space.items() if key.split(".", 1)[0] == stage.name]
-        variants = min(trials, variants * _variants(searched, trials))
+        variants = min(spec.search.trials, variants * _variants(searched, spec.search.trials))
         stored = 0
         if stage is resolved.system.stages[-1]:
             computed = needed
@@ -228,7 +216,7 @@ def _search_rows(resolved: Resolved, source: Source, store: Stages) -> list[Stag
 
 def _confirm_rows(resolved: Resolved, source: Source) -> list[StageRow]:
     spec = resolved.spec
-    top = min(spec.confirm.top, trials_to_run(resolved))
+    top = min(spec.confirm.top, spec.search.trials)
     if top == 0 and not spec.confirm.baselines:
         return []
     rows, variants = [], 1
@@ -268,10 +256,7 @@ def _walked(resolved: Resolved) -> tuple[Stage, ...]:
 def _variants(parameters: list[Any], trials: int) -> int:
     count = 1
     for parameter in parameters:
-        if isinstance(parameter, Choice):
-            count *= len(parameter.values)
-        else:
-            count *= parameter.high - parameter.low + 1 if isinstance(parameter, Integer) else trials
+        count *= len(parameter.values) if isinstance(parameter, Choice) else trials
     return count
 
 
@@ -286,15 +271,13 @@ def _count_stored(
     return found
 
 
-def _episodes(resolved: Resolved, steps: int, trials: int) -> int:
+def _episodes(resolved: Resolved, steps: int) -> int:
     spec = resolved.spec
     if not resolved.system.stage(resolved.stage).episodic:
         return 0
     every = spec.evaluation.every_steps or steps
     each = -(-steps // every) * spec.evaluation.episodes
     confirmed = (
-        (min(spec.confirm.top, trials) + len(spec.confirm.baselines))
-        * len(spec.seeds.test)
-        * spec.confirm.episodes
+        (spec.confirm.top + len(spec.confirm.baselines)) * len(spec.seeds.test) * spec.confirm.episodes
     )
-    return trials * len(spec.seeds.tune) * each + confirmed
+    return spec.search.trials * len(spec.seeds.tune) * each + confirmed

@@ -53,6 +53,8 @@ class DatasetInfo(FrozenConfig):
     transitions: int
     observation_dim: int
     action_dim: int
+    entries: tuple[tuple[str, ...], ...] = ((),)
+    """Arrays of an observation that were laid side by side, each by its path in a dict; the empty path is the array."""
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     reward_min: float
@@ -68,6 +70,12 @@ class DatasetInfo(FrozenConfig):
     defined_in: str | None = None
     """Where the dataset says that its environment is defined. A text for messages: it is never imported."""
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def has_reference_scores(self) -> bool:
+        """Whether returns have a scale: both reference scores, the least below the most."""
+        low, high = self.ref_min_score, self.ref_max_score
+        return low is not None and high is not None and low < high
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from .dataset import DatasetInfo, EvaluationSpec, FlatDataset
 from .metadata import METADATA_KEY, Metadata, NamedEnvironment, read_metadata
 from .names import DatasetName, minari_data_path, parse_name
 from .semantics import family_of
-from .source import RawEpisodes, Spaces, read_episodes, read_spaces, source_guard
+from .source import Entry, RawEpisodes, Spaces, read_episodes, read_spaces, source_guard
 
 LOADER_VERSION = 1
 """Raised whenever the same Minari dataset would give other arrays; its fingerprint is then another."""
-INFO_VERSION = 2
+INFO_VERSION = 3
 """Raised whenever more is told of the same arrays, so that what older versions told is made anew."""
 
 
@@ -69,8 +69,11 @@ def _build(name: DatasetName, data: Path) -> tuple[DatasetInfo, FlatArrays, Mapp
     family = family_of(name, metadata, spaces)
     raw = read_episodes(storage, metadata, spaces, family.entries, family.infos, str(name))
     checks.refuse_non_finite(raw, str(name))
-    labels = family.label(raw)
-    actions, findings = checks.scale_actions(raw.actions, spaces)
+    with np.errstate(over="ignore"):  # looked at below
+        labels = family.label(raw)
+    checks.refuse_unfit_rewards(raw.rewards, labels.rewards, str(name))
+    actions, findings = checks.scale_actions(raw.actions, spaces, str(name))
+    findings += checks.look_over_metadata(metadata, spaces, family.entries)
     findings += checks.look_over(labels.rewards, labels.masks, raw.lengths)
     findings += [checks.Finding(level="note", text=note) for note in labels.notes]
     arrays = _arrays(raw, actions, labels.rewards, labels.masks)
@@ -82,7 +85,8 @@ def _build(name: DatasetName, data: Path) -> tuple[DatasetInfo, FlatArrays, Mapp
         if isinstance(labels.evaluation, str)
         else labels.evaluation.model_dump(mode="json"),
     }
-    info = _info(name, metadata, spaces, arrays, labels.evaluation, findings, arrays.digest(shaped_by))
+    fingerprint = arrays.digest(shaped_by)
+    info = _info(name, metadata, spaces, family.entries, arrays, labels.evaluation, findings, fingerprint)
     facts = {"loader_version": LOADER_VERSION, "family": family.name, "source": _source_facts(data, metadata)}
     return info, arrays, facts
 
@@ -148,6 +152,7 @@ def _info(
     name: DatasetName,
     metadata: Metadata,
     spaces: Spaces,
+    entries: Sequence[Entry],
     arrays: FlatArrays,
     evaluation: EvaluationSpec | str,
     findings: list[Any],
@@ -160,6 +165,7 @@ def _info(
         transitions=len(arrays.rows),
         observation_dim=arrays.states.shape[1],
         action_dim=arrays.actions.shape[1],
+        entries=tuple(entries),
         action_low=tuple(spaces.action_low.tolist()),
         action_high=tuple(spaces.action_high.tolist()),
         reward_min=float(arrays.rewards.min()),

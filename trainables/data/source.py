@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,13 @@ class Spaces:
         observation: sizes of the one-dimensional arrays in an observation, by entry.
         action_low: [A] lower bounds.
         action_high: [A] upper bounds.
+        left_out: the parts of an observation that are no such arrays, by entry, in words.
     """
 
     observation: Mapping[Entry, int]
     action_low: np.ndarray
     action_high: np.ndarray
+    left_out: Mapping[Entry, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,25 +101,20 @@ def read_spaces(observation_space: Any, action_space: Any, name: str) -> Spaces:
             fix="Choose a dataset with a continuous (Box) action space.",
         )
     low, high = action_space.low.astype(np.float64), action_space.high.astype(np.float64)
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-        raise UserError(
-            f"the action space {action_space} is unbounded, so actions cannot be scaled to [-1, 1]",
-            key="dataset",
-            value=name,
-            fix="Choose a dataset whose action space has finite bounds.",
-        )
+    _check_bounds(low, high, name)
+    sizes: dict[Entry, int] = {}
+    others: dict[Entry, str] = {}
 
-    def vectors(space: Any, entry: Entry) -> dict[Entry, int]:
+    def sort(space: Any, entry: Entry) -> None:
         if isinstance(space, Dict):
-            found: dict[Entry, int] = {}
             for key, part in space.spaces.items():
-                found |= vectors(part, (*entry, key))
-            return found
-        if isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f":  # type: ignore[union-attr]
-            return {entry: space.shape[0]}
-        return {}
+                sort(part, (*entry, key))
+        elif isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f":  # type: ignore[union-attr]
+            sizes[entry] = space.shape[0]
+        else:
+            others[entry] = _in_words(space)
 
-    sizes = vectors(observation_space, ())
+    sort(observation_space, ())
     if not sizes:
         raise UserError(
             f"observations are {type(observation_space).__name__} without any vector of real numbers",
@@ -125,7 +122,34 @@ def read_spaces(observation_space: Any, action_space: Any, name: str) -> Spaces:
             value=name,
             fix="Choose a dataset of states; images, text and discrete observations are not supported.",
         )
-    return Spaces(sizes, low, high)
+    return Spaces(sizes, low, high, others)
+
+
+def _check_bounds(low: np.ndarray, high: np.ndarray, name: str) -> None:
+    for wrong, what, fix in (
+        (
+            ~(np.isfinite(low) & np.isfinite(high)), "is unbounded, so actions cannot be scaled to [-1, 1]",
+            "Choose a dataset whose action space has finite bounds.",
+        ),
+        (low > high, "has its lower bound above its upper one", "Correct the action space of the dataset."),
+        (
+            low == high, "has one bound for both sides, so it can only take that value and there is nothing to learn",
+            "Leave that entry out of the actions, or give the space the bounds its environment has.",
+        ),
+    ):  # fmt: skip
+        if wrong.any():
+            entry = int(np.flatnonzero(wrong)[0])
+            raise UserError(
+                f"action entry {entry} ({low[entry]:g} to {high[entry]:g}) {what}",
+                key="dataset",
+                value=name,
+                fix=fix,
+            )
+
+
+def _in_words(space: Any) -> str:
+    shape = "x".join(str(size) for size in space.shape) if space.shape else ""
+    return " ".join(part for part in (shape, str(space.dtype or ""), type(space).__name__) if part)
 
 
 def read_episodes(
@@ -200,8 +224,8 @@ def _collect(
         at, seen = slice(step, step + length), slice(state, state + length + 1)
         for entry, left, right in zip(entries, edges[:-1], edges[1:], strict=True):
             _place(raw.states[seen, left:right], episode(("observations", *entry)), name, index)
-        for field in ("actions", "rewards", "terminations"):
-            _place(getattr(raw, field)[at], episode((field,)), name, index)
+        for column in ("actions", "rewards", "terminations"):
+            _place(getattr(raw, column)[at], episode((column,)), name, index)
         for info in infos:
             values = np.asarray(episode(("infos", info)))
             if info not in kept:
@@ -220,7 +244,18 @@ def _place(target: np.ndarray, values: np.ndarray, name: str, episode: int) -> N
             value=name,
             fix=_REMAKE,
         )
-    target[...] = values
+    flags = target.dtype == np.bool_
+    if values.dtype.kind not in "fiub" or (
+        flags and values.dtype.kind != "b" and not np.isin(values, (0, 1)).all()
+    ):
+        raise UserError(
+            f"episode {episode} holds {values.dtype} values where {'0 and 1' if flags else 'numbers'} were expected",
+            key="dataset", value=name, fix=_REMAKE,
+        )  # fmt: skip
+    with np.errstate(
+        over="ignore"
+    ):  # what does not fit into float32 becomes infinite, and is refused as such
+        target[...] = values
 
 
 Fetch = Callable[[tuple[str, ...]], Any]

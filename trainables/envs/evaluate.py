@@ -107,6 +107,6 @@ def _score(played: Sequence[Episode], ref_min_score: float | None, ref_max_score
     if any(episode.success is not None for episode in played):
         per_episode["success"] = [float(bool(episode.success)) for episode in played]
         metrics["success_rate"] = float(np.mean(per_episode["success"]))
-    if ref_min_score is not None and ref_max_score is not None and ref_min_score != ref_max_score:
+    if ref_min_score is not None and ref_max_score is not None and ref_min_score < ref_max_score:
         metrics["normalized_score"] = normalized_score(metrics["return"], ref_min_score, ref_max_score)
     return Score(metrics=metrics, episodes=per_episode)

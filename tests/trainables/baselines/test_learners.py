@@ -119,9 +119,12 @@ def test_every_reported_metric_is_explained(system, start, small):
 
 
 @EACH
-def test_evaluating_without_an_environment_names_the_way_out(system, start, small):
-    with pytest.raises(UserError, match="names no environment"):
-        start(system, [(small(system), 0)]).evaluate([0], 1)
+def test_without_an_environment_nothing_is_scored_and_a_score_is_refused_with_the_way_out(
+    system, start, small, dataset
+):
+    assert start(system, [(small(system), 0)]).evaluate([0], 1)[0].metrics == {}
+    with pytest.raises(UserError, match=r"no environment to score.*flowsweep data environment"):
+        stage(system).check(dataset, ["return"])
 
 
 @EACH

@@ -11,7 +11,7 @@ def warnings_of(findings):
 
 def scale(actions, low=(-1.0,), high=(1.0,)):
     spaces = Spaces({(): 1}, np.array(low), np.array(high))
-    return checks.scale_actions(np.array(actions, np.float64).reshape(-1, len(low)), spaces)
+    return checks.scale_actions(np.array(actions, np.float64).reshape(-1, len(low)), spaces, "toy-v0")
 
 
 def look(rewards, masks, lengths):

@@ -233,9 +233,22 @@ def test_every_reported_metric_is_explained(start, small):
         assert reported.keys() <= stage_of(stage).metrics.keys()
 
 
-def test_evaluating_without_an_environment_names_the_way_out(start, small):
-    with pytest.raises(UserError, match="names no environment"):
-        start("pretrain", [(small("pretrain"), 0)]).evaluate([0], 1)
+def test_without_an_environment_nothing_is_scored(start, small):
+    (score,) = start("pretrain", [(small("pretrain"), 0)]).evaluate([0], 1)
+    assert (score.metrics, score.episodes) == ({}, {})
+
+
+@pytest.mark.parametrize("metric", ["return", "success_rate", "normalized_score", "episode_length"])
+def test_a_score_without_an_environment_is_refused_with_the_way_out(metric, dataset):
+    with pytest.raises(
+        UserError, match=f"`refine/{metric}` is looked at.*data environment.*`refine/critic_loss`"
+    ):
+        SYSTEM.stage("refine").check(dataset, ["td_error", metric])
+
+
+def test_what_needs_no_environment_goes_on_without_one(dataset):
+    (told,) = SYSTEM.stage("refine").check(dataset, ["td_error"])
+    assert told.startswith("policies are not scored, since the dataset has no environment")
 
 
 @pytest.mark.parametrize("alpha", [1e-8, 1.0, 1e5])

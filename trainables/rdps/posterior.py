@@ -195,7 +195,7 @@ class PosteriorLearner(Learner):
         """Metrics of one problem, from its samples [K, S, D]."""
         problem, found = self.problem, {}
         for ending, samples in (("", drawn[SOILED]), ("_clean", drawn[CLEAN])):
-            metrics = point_metrics(samples, cases.truth[place], problem.value_range, problem.shape)
+            metrics = self._against_truth(samples, cases.truth[place])
             found |= {f"{name}{ending}": value for name, value in metrics.items()}
         if problem.has_exact_posterior:
             data = (
@@ -213,12 +213,19 @@ class PosteriorLearner(Learner):
             found["influence_slope"] = influence_slope(moved, drawn[CLEAN])
         return found
 
+    def _against_truth(self, samples: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
+        """Metrics that need no posterior, of samples [S, D] clipped to what an entry can be."""
+        problem = self.problem
+        if problem.bounds is not None:
+            samples = samples.clamp(*problem.bounds)
+        return point_metrics(samples, truth, problem.value_range, problem.shape)
+
     def _compared(
         self, truth: torch.Tensor, plain: torch.Tensor, robust: Mapping[str, float]
     ) -> dict[str, float]:
         """What the squared loss makes of the same problem."""
         clean, soiled = (
-            point_metrics(plain[place], truth, self.problem.value_range, self.problem.shape)["psnr"]
+            self._against_truth(plain[place], truth)["psnr"]
             for place in (CLEAN, SOILED)
         )
         return {

@@ -67,6 +67,7 @@ def build(name: str, task: str) -> Problem:
         truths=Truths(pools={"tune": pixels[TRAIN : TRAIN + TUNE], "test": pixels[TRAIN + TUNE :]}),
         prior_name="digits",
         examples=pixels[:TRAIN],
+        bounds=(-1.0, 1.0),
     )
 
 

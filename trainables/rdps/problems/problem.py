@@ -81,6 +81,7 @@ class Problem:
         amplitude: largest absolute value of data free of noise.
         mixture: the prior, where it is known in closed form.
         examples: [N, D] to learn the prior from, where it is not.
+        bounds: of an entry, where it has any: samples are clipped to them before they are judged, as images are.
         prior_name: names the prior; problems of one name share what is learnt.
     """
 
@@ -95,12 +96,13 @@ class Problem:
         truths: Truths,
         prior_name: str,
         examples: torch.Tensor | None = None,
+        bounds: tuple[float, float] | None = None,
         version: int = 1,
     ):
         self.name, self.title, self.operator, self.noise = name, title, operator, noise
         self.shape, self.value_range, self.truths = shape, value_range, truths
         self.mixture, self.examples, self.prior_name = truths.mixture, examples, prior_name
-        self.version = version
+        self.bounds, self.version = bounds, version
         known = examples if examples is not None else self._drawn(1000)
         self.amplitude = float(operator.A(known).abs().max())
 

@@ -75,17 +75,19 @@ def test_the_squared_loss_follows_an_outlier_without_bound(gaussian, data):
 @pytest.mark.parametrize("kind", ["cauchy", "welsch", "tukey"])
 @pytest.mark.parametrize("sampler", ["dps_annealed", "pigdm", "tmpd", "daps", "huber_cg"])
 def test_losses_that_let_go_have_flat_influence(gaussian, data, kind, sampler):
+    """Within 5 % from M = 100 on; a Cauchy tail, whose psi falls as 1/M, still pulls by that much there."""
     prior, operator = gaussian
+    sizes = (1e3 if kind == "cauchy" else 1e2, 1e4, 1e6)
     likelihood = Likelihood(kind, {"cauchy": 2.5, "welsch": 2.5, "tukey": 5.0}[kind])
     chains = 40 if sampler in ("daps", "huber_cg") else 100
-    kwargs = {"sampler": sampler, "chains": chains, "guidance": 8.0 if sampler == "dps_annealed" else 1.0}
+    pull = 8.0 if sampler == "dps_annealed" else 1.0
+    kwargs = {"sampler": sampler, "chains": chains, "guidance": pull}
     still = sampled(prior, operator, data, likelihood, **kwargs).mean(0)
     shifts = [
         float((sampled(prior, operator, moved(data, size), likelihood, **kwargs).mean(0) - still).norm())
-        for size in (1e2, 1e4, 1e6)
+        for size in sizes
     ]
-    # Flat within 5 % of what the squared loss would move by per unit: a shift of nearly nothing has no fifth of its own.
-    assert max(shifts) - min(shifts) < 0.05 * max(max(shifts), slope_in_closed_form(prior, operator))
+    assert max(shifts) < 1.05 * min(shifts)
     assert max(shifts) < 2.0
 
 

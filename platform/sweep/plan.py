@@ -209,7 +209,8 @@ def _search_rows(resolved: Resolved, source: Source, store: Stages) -> list[Stag
         else:
             computed = variants * len(spec.seeds.tune)
             if variants == 1:
-                stored = _count_stored(resolved, stage, source, store, keys)
+                outputs = _outputs(resolved, stage, source, keys)
+                computed, stored = len(outputs), sum(store.has(key) for key in outputs)
         rows.append(_row(resolved, stage, source, "search", needed, computed - stored, stored))
     return rows
 
@@ -220,11 +221,17 @@ def _confirm_rows(resolved: Resolved, source: Source) -> list[StageRow]:
     if top == 0 and not spec.confirm.baselines:
         return []
     rows, variants = [], 1
+    tuned: dict[int, dict[str, str]] = {seed: {} for seed in spec.seeds.tune}
+    tested: dict[int, dict[str, str]] = {seed: {} for seed in spec.seeds.test}
     for stage in _walked(resolved):
         searched = any(key.split(".", 1)[0] == stage.name for key in resolved.space)
         variants = top if searched or stage is resolved.system.stages[-1] else variants
-        count = len(spec.seeds.test)
-        rows.append(_row(resolved, stage, source, "confirm", max(top, 1) * count, variants * count, 0))
+        needed, computed = max(top, 1) * len(spec.seeds.test), variants * len(spec.seeds.test)
+        if variants == 1 and stage is not resolved.system.stages[-1]:
+            # An output that does not depend on the seed is there since the search.
+            there = _outputs(resolved, stage, source, tuned)
+            computed = len(_outputs(resolved, stage, source, tested) - there)
+        rows.append(_row(resolved, stage, source, "confirm", needed, computed, 0))
     return rows
 
 
@@ -260,15 +267,14 @@ def _variants(parameters: list[Any], trials: int) -> int:
     return count
 
 
-def _count_stored(
-    resolved: Resolved, stage: Stage, source: Source, store: Stages, keys: dict[int, dict[str, str]]
-) -> int:
-    found = 0
+def _outputs(
+    resolved: Resolved, stage: Stage, source: Source, keys: dict[int, dict[str, str]]
+) -> set[str]:
+    """The keys of a stage's outputs that the seeds need, each once; ``keys`` holds those of earlier stages by seed."""
     for seed, upstream in keys.items():
         identity = stage.identity(resolved.configs[stage.name], upstream, source.fingerprint, seed)
         upstream[stage.name] = identity_key(identity)
-        found += store.has(upstream[stage.name])
-    return found
+    return {upstream[stage.name] for upstream in keys.values()}
 
 
 def _episodes(resolved: Resolved, steps: int) -> int:

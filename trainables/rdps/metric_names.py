@@ -43,4 +43,5 @@ PRIOR = {
     "validation_loss": "the same on held-out examples under fixed noise, of the averaged weights; absent likewise",
     "sw2_held_out": "sliced Wasserstein-2 distance of prior samples from as many truths held out",
     "psnr": "psnr of prior samples against truths they know nothing of: what no data at all score",
+    "psnr_clean": "the same, so that the prior can stand beside trials judged on both; it reads no data",
 }

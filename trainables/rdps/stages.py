@@ -21,6 +21,7 @@ class PriorStage(Stage[PriorConfig]):
 
     name = "prior"
     config_type = PriorConfig
+    episodic = False
     metrics = PRIOR
 
     def identity(
@@ -56,6 +57,7 @@ class PosteriorStage(Stage[PosteriorConfig]):
     name = "posterior"
     config_type = PosteriorConfig
     open_ended = True
+    episodic = False
     metrics = POSTERIOR
 
     def start(self, lanes: Sequence[Lane[PosteriorConfig]], source: Source, device: str) -> Learner:

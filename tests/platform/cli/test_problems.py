@@ -99,3 +99,12 @@ def test_the_shipped_sweeps_can_be_planned_without_a_warning(said):
         code, text = said("plan", name, "--json")
         assert code == 0, text
         assert json.loads(text)["warnings"] == [], name
+
+
+def test_the_plan_counts_one_prior_for_all_seeds_and_phases(said):
+    code, text = said("plan", "digits-robust", "--json", "--set", "seeds.tune=[0,1,2]")
+    rows = {(row["phase"], row["stage"]): row for row in json.loads(text)["stages"]}
+    assert code == 0
+    assert (rows["search", "prior"]["needed"], rows["search", "prior"]["computed"]) == (72, 1)
+    assert rows["confirm", "prior"]["computed"] == 0
+    assert rows["confirm", "posterior"]["computed"] == 6

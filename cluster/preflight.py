@@ -15,6 +15,7 @@ from ..platform.store.opening import check_store
 from ..platform.sweep.resolve import resolve
 from ..platform.sweep.spec import SweepSpec, load_spec, read_spec
 from ..trainables.errors import UnknownSystem
+from ..trainables.handed import take_up
 from ..trainables.redaction import redacted
 from ..trainables.user_code.code import names_code
 from .entry import FAILED, JOB, PACKAGE, PACKAGES, READY, required_by
@@ -28,6 +29,7 @@ LEAST_FREE_BYTES = 64 << 20
 def carry_out(arguments: Sequence[str]) -> int:
     """Do what a job was sent for. A sweep's own process goes on as the command line, so that it hears a stop request."""
     mode, *rest = arguments
+    take_up()  # what the node's daemons were not told
     try:
         if mode == "relay":
             from .relay import relay

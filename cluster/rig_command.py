@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from ..trainables.handed import hand_on
+from ..trainables.redaction import secrets_of
 from . import rig_processes as processes
 from .rig_record import Rig, Shape
 
@@ -45,13 +47,19 @@ def ray_start(rig: Rig, number: int, shape: Shape) -> list[str]:
 
 
 def environment(rig: Rig, number: int, token_file: Path) -> dict[str, str]:
-    """This process' own, less what it says about other clusters, and with the rig's mark."""
+    """This process' own, less its secrets and what it says about other clusters, and with the rig's mark.
+
+    Nodes would log secrets; sweeps that run on them find them in a file of the rig's own folder.
+    """
+    hidden = secrets_of(os.environ)
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith("RAY_") and key != "FLOWSWEEP_ADDRESS"
+        if not key.startswith("RAY_") and key != "FLOWSWEEP_ADDRESS" and key not in hidden
     }
+    handed = {key: value for key, value in hidden.items() if not key.startswith("RAY_")}
     return kept | {
+        **hand_on(handed, Path(rig.scratch) / "handed.json"),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_USAGE_STATS_ENABLED": "0",

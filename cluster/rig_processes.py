@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> 
         environment: all of it.
         log: gets what it prints.
     """
-    with open(log, "ab") as out:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as out:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

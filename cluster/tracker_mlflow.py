@@ -78,7 +78,7 @@ def server_command(settings: TrackerSettings, database: Database, artifacts: str
     """The command that serves it. Everybody may read a process's arguments: no secret is among them."""
     tls = f"--ssl-certfile '{settings.tls_certificate}' --ssl-keyfile '{settings.tls_key}'"
     return [
-        *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"),
+        *(sys.executable, "-P", "-m", "mlflow", "server", "--app-name", "basic-auth"),
         *("--backend-store-uri", database.sqlalchemy, "--artifacts-destination", artifacts),
         *("--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)),
         *("--allowed-hosts", ",".join(_hosts(settings))),

@@ -29,7 +29,8 @@ from .running.first_failures import SAME_FAILURE, FirstFailures
 from .running.phases import confirmations, search_requests
 from .running.places import Count, bundle_of, places
 from .running.ray_bridge import Marshal, TrialQueue, configure_tune
-from .running.ray_start import end_daemons, ended_daemon, start_ray
+from .running.ray_daemons import end_daemons, ended_daemon
+from .running.ray_start import running_ray
 from .running.stopping import Stopping
 from .search.start import open_search
 from .store.base import Stages
@@ -238,16 +239,11 @@ def connection(address: str | None) -> Iterator[None]:
     """A connection to Ray.
 
     Raises:
-        Unreachable: see :func:`.running.ray_start.start_ray`.
+        Unreachable: see :func:`.running.ray_start.running_ray`.
     """
     configure_tune()
-    import ray
-
     # Lost workers and failures are on record and shown with their reasons; Ray's own tracebacks would bury them.
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    start_ray(address)
-    try:
+    with running_ray(address):
         yield
-    finally:
-        ray.shutdown()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..trainables.errors import UserError, nearest
-from .parameters import Choice, Integer, Real, Space
+from .parameters import Choice, Integer, Real, Space, same_value
 
 MOST_COUNTED = 100_000
 """A finite space larger than this is not counted out."""
@@ -36,7 +36,7 @@ def in_order(space: Space) -> list[str]:
 def is_active(parameter: Real | Integer | Choice, params: Mapping[str, Any]) -> bool:
     """Whether a parameter is searched beside these; one whose parent is not searched is not either."""
     return all(
-        parent in params and any(_same(params[parent], value) for value in _allowed(wanted))
+        parent in params and any(same_value(params[parent], value) for value in _allowed(wanted))
         for parent, wanted in parameter.when.items()
     )
 
@@ -119,7 +119,7 @@ def _allowed(wanted: Any) -> tuple:
 
 def _contains(parameter: Integer | Choice, value: Any) -> bool:
     if isinstance(parameter, Choice):
-        return any(_same(value, choice) for choice in parameter.values)
+        return any(same_value(value, choice) for choice in parameter.values)
     return isinstance(value, int) and not isinstance(value, bool) and parameter.low <= value <= parameter.high
 
 
@@ -127,8 +127,3 @@ def _values(parameter: Real | Integer | Choice) -> Any:
     if isinstance(parameter, Choice):
         return parameter.values
     return range(int(parameter.low), int(parameter.high) + 1)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Equal, where `true` is not 1."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)

@@ -26,6 +26,11 @@ def _scalar(value: Any) -> Any:
 Value = Annotated[str | int | float | bool, BeforeValidator(_scalar)]
 
 
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are one: 1 is 1.0, and `true` is not 1."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
 class _Searched(FrozenConfig):
     when: Mapping[str, Value | tuple[Value, ...]] = {}
     """Search it only where other parameters have these values: `{refine.critic: twin}`, or one of several `[a, b]`."""
@@ -35,7 +40,7 @@ class _Searched(FrozenConfig):
     @model_serializer(mode="wrap")
     def _without_no_condition(self, handler: Any) -> dict[str, Any]:
         written = handler(self)
-        return written if written["when"] else {k: v for k, v in written.items() if k != "when"}
+        return written if written.get("when") else {k: v for k, v in written.items() if k != "when"}
 
 
 class _Range(_Searched):
@@ -79,7 +84,16 @@ class Choice(_Searched):
 
     type: Literal["choice"] = "choice"
     values: tuple[Value, ...] = Field(min_length=2)
-    """What to choose from."""
+    """What to choose from, each once."""
+
+    @model_validator(mode="after")
+    def _each_once(self):
+        for index, value in enumerate(self.values):
+            for before in self.values[:index]:
+                if same_value(value, before):
+                    shown = f"{before!r}" if repr(value) == repr(before) else f"{before!r} and {value!r}"
+                    raise ValueError(f"values hold the same value twice ({shown}); list each once")
+        return self
 
 
 def _kind(value: Any) -> str:

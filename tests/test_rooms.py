@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -155,7 +156,7 @@ def test_the_platform_names_no_system():
         for source in in_room("platform")
         for line, word in _words(source.tree)
         for system in systems()
-        if system in word.lower()
+        if re.search(rf"(?<![a-z]){re.escape(system)}(?![a-z])", word.lower())
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.nn import functional
@@ -23,7 +24,7 @@ Affine = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class MLP:
-    """A multilayer perceptron with GELU units and a linear output.
+    """A multilayer perceptron with GELU units, unless others are asked for, and a linear output.
 
     Layer normalisation follows the activation and, unless asked, has no scale and shift of its own: the next layer
     is linear and absorbs them. Kernels start Glorot-uniform, biases at zero.
@@ -35,6 +36,7 @@ class MLP:
         members: ensemble size E, or None for a single network.
         tanh_gelu: approximate GELU by tanh, as JAX libraries do; several times slower on CPU.
         affine_norm: give layer normalisation its own scale and shift.
+        activation: the units.
     """
 
     inputs: int
@@ -44,6 +46,7 @@ class MLP:
     members: int | None = None
     tanh_gelu: bool = False
     affine_norm: bool = False
+    activation: Literal["gelu", "relu", "silu"] = "gelu"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -108,16 +111,21 @@ class MLP:
         for layer in range(last + 1):
             x = affine(params[f"{layer}.bias"], x, params[f"{layer}.weight"])
             if layer < last:
-                x = functional.gelu(x, approximate="tanh" if self.tanh_gelu else "none")
+                x = self._activated(x)
                 if self.layer_norm:
                     x = functional.layer_norm(x, x.shape[-1:], eps=1e-6)
                     if self.affine_norm:
                         x = torch.addcmul(params[f"{layer}.shift"], x, params[f"{layer}.scale"])
         return x
 
+    def _activated(self, x: torch.Tensor) -> torch.Tensor:
+        if self.activation == "gelu":
+            return functional.gelu(x, approximate="tanh" if self.tanh_gelu else "none")
+        return functional.relu(x) if self.activation == "relu" else functional.silu(x)
+
     @property
     def _units(self) -> Units:
-        return Units(len(self.sizes) - 1, self.tanh_gelu, self.layer_norm, self.affine_norm)
+        return Units(len(self.sizes) - 1, self.tanh_gelu, self.layer_norm, self.affine_norm, self.activation)
 
     @property
     def multiplications(self) -> int:

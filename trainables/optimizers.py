@@ -21,9 +21,11 @@ class PopulationAdam:
     Args:
         params: parameters [P, ...], updated in place.
         learning_rates: [P] one per lane.
+        apart: run the kernel lane by lane even where all rates are equal. It rounds the end of an array another way,
+            so that only then a lane of few parameters equals itself alone to the last bit.
     """
 
-    def __init__(self, params: Params, learning_rates: Sequence[float]):
+    def __init__(self, params: Params, learning_rates: Sequence[float], apart: bool = False):
         self.params = params
         self.learning_rates = [float(rate) for rate in learning_rates]
         self.first = {name: torch.zeros_like(value) for name, value in params.items()}
@@ -31,7 +33,8 @@ class PopulationAdam:
         self.steps = 0
         # The kernel wants a count per tensor, on the device, and raises them itself.
         device = next(iter(params.values())).device
-        groups = 1 if len(set(self.learning_rates)) == 1 else len(self.learning_rates)
+        together = len(set(self.learning_rates)) == 1 and not apart
+        groups = 1 if together else len(self.learning_rates)
         self._counts = [[torch.zeros((), device=device) for _ in params] for _ in range(groups)]
 
     @torch.no_grad()

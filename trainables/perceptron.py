@@ -33,12 +33,20 @@ class Units:
         tanh_gelu: GELU by tanh instead of the error function.
         layer_norm: normalise what the units give.
         affine_norm: give normalisation its own scale and shift.
+        activation: ``gelu``, ``relu`` or ``silu``.
     """
 
     layers: int
     tanh_gelu: bool
     layer_norm: bool
     affine_norm: bool
+    activation: str = "gelu"
+
+    @property
+    def fused(self) -> str:
+        """What oneDNN calls the units."""
+        gelu = "gelu_tanh" if self.tanh_gelu else "gelu_erf"
+        return {"gelu": gelu, "relu": "relu", "silu": "swish"}[self.activation]
 
     def names(self) -> list[str]:
         """Return the parameters of one network, in the order in which they are passed."""
@@ -128,15 +136,14 @@ def _forward(
 ) -> torch.Tensor:
     """One network over x [B, I]."""
     last = units.layers - 1
-    gelu = "gelu_tanh" if units.tanh_gelu else "gelu_erf"
     for index in range(last):
         weight, bias = params[f"{index}.weight"], params[f"{index}.bias"]
         layer = _Layer(x)
         if kept is None:
-            x = pointwise_affine(bias, x, weight, gelu)
+            x = pointwise_affine(bias, x, weight, units.fused)
         else:
             layer.sums = pointwise_affine(bias, x, weight)
-            x, layer.sigmoid = _activate(layer.sums, units.tanh_gelu)
+            x, layer.sigmoid = _activate(layer.sums, units.tanh_gelu, units.activation)
             kept.append(layer)
         if units.layer_norm:
             scale, shift = params.get(f"{index}.scale"), params.get(f"{index}.shift")
@@ -148,8 +155,15 @@ def _forward(
     return pointwise_affine(params[f"{last}.bias"], x, params[f"{last}.weight"])
 
 
-def _activate(sums: torch.Tensor, tanh: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """GELU and, in the form by tanh, the sigmoid it is made of: x (1 + tanh(u / 2)) / 2 = x sigmoid(u)."""
+def _activate(
+    sums: torch.Tensor, tanh: bool, activation: str = "gelu"
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The units and, in GELU by tanh and SiLU, the sigmoid they are made of: x (1 + tanh(u / 2)) / 2 = x sigmoid(u)."""
+    if activation == "relu":
+        return sums.relu(), None
+    if activation == "silu":
+        sigmoid = sums.sigmoid()
+        return sums * sigmoid, sigmoid
     if not tanh:
         return torch.nn.functional.gelu(sums), None
     sigmoid = torch.addcmul(sums.new_tensor(_SLOPE), sums, sums, value=_SLOPE * _CUBIC)
@@ -157,10 +171,14 @@ def _activate(sums: torch.Tensor, tanh: bool) -> tuple[torch.Tensor, torch.Tenso
     return sums * sigmoid, sigmoid
 
 
-def _activation_gradient(gradient: torch.Tensor, layer: _Layer) -> torch.Tensor:
+def _activation_gradient(gradient: torch.Tensor, layer: _Layer, activation: str = "gelu") -> torch.Tensor:
     """The gradient of what the units read, given that of what they gave."""
     sums, sigmoid = layer.sums, layer.sigmoid
     assert sums is not None
+    if activation == "relu":
+        return torch.ops.aten.threshold_backward(gradient, sums, 0)
+    if activation == "silu":
+        return torch.ops.aten.silu_backward(gradient, sums)
     if sigmoid is None:
         return torch.ops.aten.gelu_backward(gradient, sums)
     # sigmoid + x sigmoid (1 - sigmoid) u', u' = slope (1 + 3 cubic x^2)
@@ -218,7 +236,7 @@ class _Backward:
                 found[f"{index}.scale"] = of_scale[None]
             if own[1]:
                 found[f"{index}.shift"] = of_shift[None]
-        return _activation_gradient(gradient, layer)
+        return _activation_gradient(gradient, layer, self.units.activation)
 
 
 def _sum(parts: Sequence[torch.Tensor]) -> torch.Tensor:

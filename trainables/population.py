@@ -6,7 +6,7 @@ Legend: P lanes, M metrics.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -36,6 +36,14 @@ def shared_config(lanes: Sequence[Lane[C]]) -> C:
                 fix="Run these trials as separate programs.",
             )
     return first
+
+
+def lane_by_lane(function: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor) -> torch.Tensor:
+    """A function of every lane's own scalar, [P] to [P].
+
+    Exponentials over a whole vector round as its length says: a lane would differ from itself alone in the last bit.
+    """
+    return torch.stack([function(value) for value in values.unbind()])
 
 
 def lane_values(lanes: Sequence[Lane], name: str, device: str | torch.device) -> torch.Tensor:

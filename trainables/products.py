@@ -66,13 +66,19 @@ def pointwise_affine(
 
     Args:
         bias: [1, O]; inputs: [B, I]; weight: [I, O].
-        units: ``none``, ``gelu_erf`` or ``gelu_tanh``.
+        units: ``none``, ``gelu_erf``, ``gelu_tanh``, ``relu`` or ``swish`` (SiLU).
     """
     kind, _, algorithm = units.partition("_")
     if min(*inputs.shape, weight.shape[1]) == 1:  # with vectors there is nothing to gain
         sums = torch.addmm(bias, inputs, weight)
-        return sums if kind == "none" else functional.gelu(sums, approximate=_GELU[algorithm])
+        if kind == "gelu":
+            return functional.gelu(sums, approximate=_GELU[algorithm])
+        return {"none": _same, "relu": functional.relu, "swish": functional.silu}[kind](sums)
     return torch.ops.mkldnn._linear_pointwise(inputs, weight.t(), bias[0], kind, [], _GELU.get(algorithm, ""))
+
+
+def _same(sums: torch.Tensor) -> torch.Tensor:
+    return sums
 
 
 def raw_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

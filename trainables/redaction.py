@@ -85,6 +85,17 @@ def redacted(text: str) -> str:
     return Redactor().text(text)
 
 
+def secrets_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that hold a secret: named like one, or an address with a password in it."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if (is_secret_name(name) and not value.startswith("/"))
+        or name.endswith("ACCESS_KEY_ID")
+        or ("://" in value and "@" in value and _password_in(value))
+    }
+
+
 def _secrets(environment: Mapping[str, str]) -> set[str]:
     found: set[str] = set()
     for name, value in environment.items():

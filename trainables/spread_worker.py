@@ -19,6 +19,7 @@ from .base import Lane, Learner, load_system
 from .checkpoints import NEVER
 from .config import parse
 from .events import Event, Progress, Pulse
+from .handed import take_up
 from .request import TrialRequest
 from .spread_log import SpreadLog
 from .training import BURST_STEPS, Training
@@ -105,6 +106,7 @@ def work(job: Job, rank: int, world: int, device: str) -> None:
     Raises:
         Diverged, UserError: as the stage itself would.
     """
+    take_up()
     torch.set_num_threads(job.request.threads)
     started_s = time.process_time()
     together, log = job.together(world), job.log(rank, world)

@@ -14,6 +14,7 @@ from ray.tune import Trainable
 from .artifacts import ArtifactStore
 from .events import Evaluated, Event, Progress, Pulse, Waiting
 from .failures import classified, log_of
+from .handed import take_up
 from .leaving import LEAVE, Leaving
 from .request import TrialRequest
 from .spool import Spool
@@ -51,6 +52,7 @@ class StageWalk(Trainable):
         self, config: dict[str, Any], store: ArtifactStore, folder: Path, at_once: int = 1,
         code: Code | None = None,
     ) -> None:  # fmt: skip
+        take_up()
         self._at_once, self._is_new, self._code = at_once, True, code
         self._store, self._sweep_folder, self._leaving = store, folder, Leaving()
         self._begin(config)
@@ -151,3 +153,12 @@ def _free_memory() -> None:
 
 class Interrupted(Exception):
     """The sweep or the trial was asked to stop; the state has been stored."""
+
+
+def __getattr__(name: str) -> Any:
+    """``trainable`` and its kind live in :mod:`.plain_tune`; they are no part of the platform's own loop."""
+    if name == "trainable":
+        from .plain_tune import trainable
+
+        return trainable
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

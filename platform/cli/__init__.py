@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
-from types import TracebackType
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from ... import __version__
+from ...trainables.handed import take_up
 from ...trainables.redaction import redacted
 from ..errors import UserError
 from . import (
@@ -31,6 +37,7 @@ from . import (
     sweeps,
     upkeep,
 )
+from .output import guarded
 
 app = typer.Typer(
     name="flowsweep",
@@ -101,23 +108,69 @@ def _tell_crash(kind: type[BaseException], error: BaseException, where: Tracebac
 def main() -> None:
     """Run the command line; a user's mistake ends with a message, never a traceback."""
     sys.excepthook = _tell_crash
+    take_up()
+    with guarded(), _told_to_end():
+        try:
+            app()
+        except UserError as error:
+            if os.environ.get("FLOWSWEEP_DEBUG"):
+                raise
+            typer.secho(f"Error: {redacted(str(error))}", err=True, fg="red")
+            sys.exit(error.exit_code)
+        except OSError as error:
+            if error.filename is None or error.errno not in REFUSED or os.environ.get("FLOWSWEEP_DEBUG"):
+                raise
+            said = f"{error.filename}: cannot be written or read: {error.strerror}. {ROOM}"
+            typer.secho(f"Error: {redacted(said)}", err=True, fg="red")
+            sys.exit(UserError.exit_code)
+        except KeyboardInterrupt:
+            typer.secho("Interrupted.", err=True, fg="yellow")
+            sys.exit(130)
+
+
+def command() -> NoReturn:
+    """The `flowsweep` command: :func:`main`, and out at once. To take apart all that was loaded takes Python seconds."""
+    code: Any = 0
     try:
-        app()
-    except UserError as error:
-        if os.environ.get("FLOWSWEEP_DEBUG"):
-            raise
-        typer.secho(f"Error: {redacted(str(error))}", err=True, fg="red")
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.filename is None or error.errno not in REFUSED or os.environ.get("FLOWSWEEP_DEBUG"):
-            raise
-        said = f"{error.filename}: cannot be written or read: {error.strerror}. {ROOM}"
-        typer.secho(f"Error: {redacted(said)}", err=True, fg="red")
-        sys.exit(UserError.exit_code)
-    except KeyboardInterrupt:
-        typer.secho("Interrupted.", err=True, fg="yellow")
-        sys.exit(130)
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter's own end: threads, then what was registered
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, with its own clearing up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)  # a child that was forked: it ends as it would have
+        signal.raise_signal(number)
+
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -1,5 +1,5 @@
 """``python -m flowsweep.platform.cli``: the same as the ``flowsweep`` command."""
 
-from . import main
+from . import command
 
-main()
+command()

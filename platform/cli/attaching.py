@@ -13,7 +13,6 @@ import typer
 
 from ..errors import UserError
 from ..paths import Home
-from ..running.live import LiveView, Shown, table
 from .cluster import Address, Cluster, Insecure, JobName
 from .shared import console
 
@@ -79,6 +78,7 @@ def _cluster_meant(cluster: str | None, address: str | None, allow_insecure: boo
 def _show(facts: Stream) -> tuple[str, bool]:
     """The table, and lines where there is no terminal, until the sweep is over; how it ended, and whether a trial finished."""
     from ...cluster.attach import Mark
+    from ..running.live import LiveView, Shown, table
 
     finished, told, started = False, False, 0.0
     with ExitStack() as stack:

@@ -19,6 +19,18 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--environment", metavar="ID", help="Gymnasium id of the environment policies are scored in."
+    ),
+]
+MaxEpisodeSteps = Annotated[
+    int | None,
+    typer.Option(
+        "--max-episode-steps", min=1, help="Steps after which an evaluation is cut, if it says none."
+    ),
+]
 _LIST_HELP = "Show the recipes with their sizes and costs, and make nothing."
 
 
@@ -190,6 +202,48 @@ def import_dataset(
         with console.status(f"writing {dataset} as a Minari dataset"):
             made = import_ogbench(file, name=name, force=force, url=base_url)
     _tell(made, as_json)
+
+
+@app.command(
+    "from-arrays",
+    epilog="Examples: `flowsweep data from-arrays steps.npz --name mine/reach-v0 --environment Reacher-v5` · "
+    "`flowsweep data from-arrays steps.parquet --name mine/plain-v0`",
+)
+def from_arrays(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An `.npz`, `.hdf5` or `.parquet` with a row per step.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Minari id it gets, such as `mine/reach-v0`.")],
+    environment: Environment = None,
+    max_episode_steps: MaxEpisodeSteps = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of that name.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a dataset of your own arrays: observations, actions, rewards, terminals and timeouts, a row per step."""
+    from ...trainables.data.arrays import import_arrays
+
+    made = import_arrays(
+        file.expanduser(), name, environment=environment, max_episode_steps=max_episode_steps, force=force
+    )
+    _tell(made, as_json)
+
+
+@app.command(
+    "attach-environment", epilog="Example: `flowsweep data attach-environment mine/reach-v0 Reacher-v5`"
+)
+def attach_environment(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Minari id of a dataset on this machine.")
+    ],
+    environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="Gymnasium id.")],
+    max_episode_steps: MaxEpisodeSteps = None,
+    as_json: Json = False,
+) -> None:
+    """Name the environment that policies learnt from a dataset are scored in, where it names none or another."""
+    from ...trainables.data.arrays import attach_environment as attach
+
+    attach(dataset, environment, max_episode_steps=max_episode_steps)
+    _tell(dataset, as_json)
 
 
 @app.command(

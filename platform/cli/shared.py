@@ -15,7 +15,9 @@ from rich.text import Text
 
 from ...trainables.source_ref import SourceRef
 from ..errors import UserError
+from .output import fill_gaps
 
+fill_gaps()
 # Where no terminal says how wide it is, tables are kept whole for whoever reads the log. What is shown comes from files
 # that others may have written: nothing in it is markup, and what is to be bold is said by `styled`.
 console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)

@@ -8,6 +8,8 @@ import typer
 
 from ...trainables.user_code.code import label_of
 from ..paths import Home
+from .output import optional
+from .shadows import check_shadows
 from .shared import Json, ProgressBar, console, gib, grid, learnt_from, print_json, settings, styled
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def read_plan(sweep: str, assignments: list[str] | None, name: str | None, addre
     from ..sweep.spec import load_spec, sweep_file
     from ..sweep.yaml_file import Text, placed
 
+    check_shadows()
     overrides = settings(assignments or [])
     if name is not None:
         overrides["name"] = Text(name)
@@ -58,6 +61,8 @@ def plan(sweep: SweepArgument, set_: Set = None, name: Name = None, as_json: Jso
 
 def show_plan(made) -> None:
     """Print a plan for a person."""
+    from ..report.text import counted
+
     spec = made.spec
     console.print(styled((spec.name, "bold"), f"  {label_of(spec.system)}{learnt_from(spec.source)}"))
     for goal in spec.objective.goals:
@@ -89,7 +94,7 @@ def show_plan(made) -> None:
     console.print(grid(None, columns, [_stage_cells(row) for row in made.stages], range(2, 10)))
     rungs = f", judged at {', '.join(f'{step:,}' for step in made.rungs)} steps" if made.rungs else ""
     console.print(
-        f"  {spec.search.trials} trials on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}"
+        f"  {counted(made.trials, 'trial')} on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}"
     )
     console.print(
         f"  at most {_hours(made.core_h)} core-hours of training (about {_hours(made.hours)} hours), "
@@ -153,7 +158,13 @@ def carry_out(
     quiet: bool = False,
     going: Going | None = None,
 ) -> None:
-    """Run a plan with a live view, then tables, report and what to do next."""
+    """Run a plan with a live view, then tables, report and what to do next; it goes on where nobody looks any more."""
+    name = made.spec.name
+    with optional(f"The sweep goes on. See it with: flowsweep attach {name}"):
+        _carry_out(made, address, quiet, going)
+
+
+def _carry_out(made, address: str | None, quiet: bool, going: Going | None) -> None:
     from ...cluster.joining import check_joining
     from ..driver import run_sweep
     from ..going_on.taking_up import Going

@@ -248,7 +248,7 @@ def check_rendering(code: str = RENDER_PROBE) -> Iterator[Finding]:
     backend = os.environ.get("FLOWSWEEP_RENDER_BACKEND", "egl")
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "MUJOCO_GL": backend}, capture_output=True,
+            [sys.executable, "-P", "-c", code], env={**os.environ, "MUJOCO_GL": backend}, capture_output=True,
             text=True, timeout=RENDER_TIMEOUT_S, check=False,
         )  # fmt: skip
         why = "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it crashed"])[-1][:200]
@@ -282,5 +282,5 @@ def check_ray(
         fix = "Is it up, and is this a Ray address (`auto` on a node, `ray://HOST:10001`) or its dashboard's (http)?"
         yield Finding(name, "problem", f"{address}: {answer.failure}", fix)
     else:
-        fix = "Look at the newest folder of /tmp/ray for its logs; memory, /dev/shm and open ports are the usual causes."
+        fix = "Its logs are in the newest folder named /tmp/fs-ray-*; memory, /dev/shm and open ports are usual causes."
         yield Finding(name, "problem", answer.failure, fix)

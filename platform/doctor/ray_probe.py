@@ -7,7 +7,6 @@ failures (an unreadable token file, a daemon that cannot start), so whoever asks
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
+
+from ..running.ray_start import running_ray
 
 START_TIMEOUT_S, CONNECT_TIMEOUT_S, TASK_TIMEOUT_S = 120.0, 60.0, 45.0
 
@@ -42,7 +43,13 @@ class RayAnswer:
 
 def ask_ray(address: str | None) -> RayAnswer:
     """Start an embedded Ray, or connect to the cluster at ``address``, and run one task there."""
-    command = [sys.executable, "-m", "flowsweep.platform.doctor.ray_probe", *([address] if address else [])]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "flowsweep.platform.doctor.ray_probe",
+        *([address] if address else []),
+    ]
     return answer_of(command, CONNECT_TIMEOUT_S if address else START_TIMEOUT_S)
 
 
@@ -83,11 +90,7 @@ def probe(address: str | None) -> dict[str, Any]:
     """Run the task in this process."""
     import ray
 
-    # As the driver starts it, so that what hinders one hinders the other.
-    embedded = {} if address else {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-    # "local" and not None: a RAY_ADDRESS or a forgotten `ray start` would otherwise be joined instead.
-    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **embedded)
-    try:
+    with running_ray(address):  # as the driver starts it, so that what hinders one hinders the other
         task = ray.remote(num_cpus=1)(_python)
         resources = ray.cluster_resources()
         return {
@@ -96,8 +99,6 @@ def probe(address: str | None) -> dict[str, Any]:
             "cpus": float(resources.get("CPU", 0)),
             "gpus": float(resources.get("GPU", 0)),
         }
-    finally:
-        ray.shutdown()
 
 
 def _python() -> str:

@@ -68,7 +68,7 @@ class _Nodes:
     def await_nodes(self, count: int) -> None:
         """Wait until Ray knows so many nodes, the head counted."""
         newest, address = self._running[-1], str(self._rig.address)
-        waiting = self._rig.start([sys.executable, "-m", __spec__.name, address, str(count)])
+        waiting = self._rig.start([sys.executable, "-P", "-m", __spec__.name, address, str(count)])
         self._rig.until(lambda: waiting.poll() is not None or newest.poll() is not None, f"{count} nodes")
         if waiting.poll() != 0:
             raise Missed("a node of Ray did not start")
@@ -113,7 +113,7 @@ def _cluster(rig: Rig) -> Iterator[_Nodes]:
 def _ray_start(rig: Rig, *options: str) -> subprocess.Popen[bytes]:
     (agent,) = _free_ports(1)
     command = [
-        sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options,
+        sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--block", *options,
         f"--dashboard-agent-listen-port={agent}", "--object-store-memory=80000000", "--disable-usage-stats",
         "--min-worker-port=0", "--max-worker-port=0",
     ]  # fmt: skip

@@ -103,7 +103,7 @@ class Rig:
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Start a flowsweep command; what it prints goes to a file of its own."""
-        return self.start([sys.executable, "-m", "flowsweep.platform.cli", *arguments], environment)
+        return self.start([sys.executable, "-P", "-m", "flowsweep.platform.cli", *arguments], environment)
 
     def start(
         self, command: list[str], environment: Mapping[str, str] | None = None
@@ -216,7 +216,9 @@ class Rig:
         if node is None or node == os.uname().nodename:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        elif self.ended(self.start([sys.executable, "-m", __spec__.name, str(self.address), node, str(pid)])):
+        elif self.ended(
+            self.start([sys.executable, "-P", "-m", __spec__.name, str(self.address), node, str(pid)])
+        ):
             raise Missed(f"process {pid} on {node} could not be killed: {self._last_line()}")
 
     def _remember(self, pid: int) -> list[psutil.Process]:

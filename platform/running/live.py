@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,8 +15,9 @@ from rich.text import Text
 from ..record.journal import Fact
 from ..record.records import WAITING
 from ..report.text import counted
-from ..search.history import taken_text
-from ..sweep.plan import Plan
+
+if TYPE_CHECKING:
+    from ..sweep.plan import Plan
 
 STYLES = {"finished": "green", "pruned": "yellow", "diverged": "red", "failed": "red", "out_of_memory": "red"}
 ROWS = 20
@@ -45,7 +46,7 @@ class Shown:
         """Of a plan made here."""
         spec, goal = plan.spec, plan.spec.objective
         searched = tuple(plan.resolved.space)
-        return cls(spec.name, goal.metric, goal.direction, plan.resolved.stage, spec.search.trials, searched)
+        return cls(spec.name, goal.metric, goal.direction, plan.resolved.stage, plan.trials, searched)
 
     @classmethod
     def recorded(cls, spec: Mapping[str, Any]) -> Shown:
@@ -255,6 +256,8 @@ def spoken(fact: Fact, board: Board) -> str | None:
             f"the study's storage cannot be written ({data['reason']}); the search goes on, it follows later"
         )
     if fact.kind == "warm_started":
+        from ..search.history import taken_text
+
         return "\n".join(taken_text(one) for one in data["sweeps"])
     if fact.kind == "trial_ended":
         metric = board.shown.metric.split("/", 1)[1]

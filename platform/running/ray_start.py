@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ..errors import Unreachable, UserError
+from .ray_daemons import daemons_apart, own_sigterm
+from .ray_private import environment, keep, private_folder, small_head, without_secrets
 
 ANSWER_S = 10.0
 """How long a cluster's address may take to accept a connection."""
@@ -27,60 +25,87 @@ START_FIX = (
     f"Try again when the machine is less busy, give Ray more seconds than 120 ({SERVER_WAIT}, {DAEMON_WAIT}), "
     "or start it once with `ray start --head` and use `--address auto`."
 )
-LOGS_FIX = "Ray's logs are in the newest folder of /tmp/ray; `flowsweep doctor` looks for usual causes."
-SHORT_FIX = "Set RAY_TMPDIR to a folder with a short name, such as /tmp."
+NO_PRESTART = {"RAY_prestart_worker_first_driver": "0"}
+"""Workers that Ray starts in advance are not those that trials get."""
 ADDRESS_FIX = "Is it up, and is this Ray's own port (6379 as a rule) or `auto`, on a node of the cluster?"
 
 
-def start_ray(address: str | None) -> None:
-    """Start an embedded Ray, or connect to the cluster at ``address``.
+@contextmanager
+def running_ray(address: str | None) -> Iterator[None]:
+    """A Ray of our own, or a connection to the cluster at ``address``; over afterwards.
 
     Raises:
-        UserError: the address is none that sweeps can be run at.
+        UserError: the address is none that sweeps can be run at, or Ray's files cannot be written.
         Unreachable: the cluster does not answer, or Ray cannot start; on a busy machine it gives up after a while.
     """
     import ray
 
-    if address:
-        _check_listens(address)
-    embedded = {} if address else {"include_dashboard": False, "object_store_memory": 256 * 2**20}
+    with ExitStack() as until_over:
+        if address:
+            _connect(address)
+        else:
+            _start(until_over.enter_context(private_folder()))
+        until_over.callback(ray.shutdown)
+        yield
+
+
+def _connect(address: str) -> None:
+    _check_listens(address)
     try:
-        with _environment(JOIN_WAITS if address else START_WAITS), _daemons_apart(), _own_sigterm():
-            # "local" and not None: a RAY_ADDRESS or a forgotten `ray start` would otherwise be joined instead.
-            ray.init(
-                address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **embedded
-            )
+        with environment(_unset(JOIN_WAITS)), own_sigterm():
+            _init(address)
     except Exception as error:
-        raise (unconnected(address, error) if address else unstarted(error)) from error
+        raise unconnected(address, error) from error
 
 
-def ray_node() -> Any:
-    """What Ray knows of the daemons that it has started here."""
-    from ray._private import worker
-
-    return worker._global_node
-
-
-def ended_daemon() -> str:
-    """Which of the daemons started here for an embedded Ray has ended without being told to, and how; else empty."""
-    for name in ("gcs_server", "raylet"):
-        for daemon in getattr(ray_node(), "all_processes", {}).get(name, ()):
-            if (status := daemon.process.poll()) is not None:
-                return f"its {name} {'ended by signal' if status < 0 else 'left with'} {abs(status)}"
-    return ""
+def _start(folder: Path) -> None:
+    variables = environment(_unset({**START_WAITS, **NO_PRESTART}))
+    try:
+        with variables, without_secrets(folder), small_head() as options, daemons_apart(), own_sigterm():
+            # "local" and not None: a RAY_ADDRESS or a forgotten `ray start` would otherwise be joined instead.
+            _init("local", include_dashboard=False, object_store_memory=256 * 2**20, **options)
+    except Exception as error:
+        keep(folder)
+        raise unstarted(error, folder) from error
 
 
-def unstarted(error: BaseException) -> Unreachable:
+def _init(address: str, **options: Any) -> None:
+    import ray
+
+    options |= {"log_to_driver": False, "logging_level": logging.CRITICAL, "job_config": _safe_path()}
+    ray.init(address=address, **options)
+
+
+def _safe_path() -> Any:
+    """Settings under which workers do not look for modules in this process's working directory (as ``python -P``)."""
+    from ray.job_config import JobConfig
+
+    class SafePath(JobConfig):
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True  # all it is asked for is whether to add the directory and the script's to their path
+
+    return SafePath()
+
+
+def _unset(values: Mapping[str, str]) -> dict[str, str]:
+    """Those that the user has not set."""
+    return {name: value for name, value in values.items() if name not in os.environ}
+
+
+def unstarted(error: BaseException, folder: Path) -> Unreachable:
     """What to say when an embedded Ray has not started."""
     said = _first_line(error)
-    if "AF_UNIX" in said:
-        return Unreachable(f"Ray's sockets have too long a path: {said}", key="TMPDIR", fix=SHORT_FIX)
     if "timed out" not in said.lower():
-        return Unreachable(f"Ray cannot be started here: {said}", fix=LOGS_FIX)
+        return Unreachable(f"Ray cannot be started here: {said}", fix=logs_fix(folder))
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     state = f"load {load:.1f} on {cores} cores"
-    fix = START_FIX if load > cores else LOGS_FIX
+    fix = START_FIX if load > cores else logs_fix(folder)
     return Unreachable(f"Ray did not start in time ({state}): {said}", fix=fix)
+
+
+def logs_fix(folder: Path) -> str:
+    """Where Ray says more."""
+    return f"Ray's logs are in {folder / 'ray' / 'session_latest' / 'logs'}; `flowsweep doctor` looks for usual causes."
 
 
 def unconnected(address: str, error: BaseException) -> Unreachable:
@@ -104,91 +129,6 @@ def _check_listens(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise unconnected(address, error) from None
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Variables for a while, where the user has not set them."""
-    ours = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
-
-
-@contextmanager
-def _daemons_apart() -> Iterator[None]:
-    """Let signals that end this process pass by the daemons that are started meanwhile.
-
-    They get process groups of their own, and are deaf to SIGTERM: sent to all of a job's processes (by `timeout`, systemd,
-    a scheduler), it is for the driver, which needs Ray to hear what trials have stored. They end with the driver, however
-    that ends; workers, which inherit this, listen again (:mod:`flowsweep.trainables.leaving`).
-    """
-    from ray._private import node, services
-
-    popen = services.ConsolePopen
-
-    def start(command: Any, preexec_fn: Callable[[], None] | None = None, **options: Any) -> Any:
-        def prepare() -> None:
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-            if preexec_fn:
-                preexec_fn()
-
-        return popen(command, preexec_fn=prepare, process_group=0, **options)
-
-    services.ConsolePopen = start  # type: ignore[assignment, misc]
-    try:
-        yield
-    finally:
-        services.ConsolePopen = popen  # type: ignore[misc]
-    started = ray_node()
-    if isinstance(started, node.Node):  # asking them nicely would take a second each
-        started.kill_all_processes = partial(_kill_all, started.kill_all_processes)  # type: ignore[method-assign]
-
-
-def _kill_all(kill: Callable[..., None], **how: Any) -> None:
-    with _children_too():
-        kill(**{**how, "allow_graceful": False})
-
-
-def end_daemons() -> None:
-    """End the daemons that were started here and all that they have started, at once."""
-    with _children_too():
-        for daemon in _daemons():
-            daemon.kill()
-
-
-@contextmanager
-def _children_too() -> Iterator[None]:
-    """What Ray's daemons have started ends after them; agents would look for a server that is gone, for a minute."""
-    children: list[psutil.Process] = []
-    for daemon in _daemons():
-        with suppress(psutil.Error):
-            children += psutil.Process(daemon.pid).children(recursive=True)
-    yield
-    for child in children:
-        with suppress(psutil.Error):
-            child.kill()  # psutil looks whether it is still the process it was
-
-
-def _daemons() -> list[Any]:
-    groups = getattr(ray_node(), "all_processes", {}).values()
-    return [info.process for group in groups for info in group if info.process.poll() is None]
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep what SIGTERM does to this process; Ray would have it leave without a word."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _first_line(error: BaseException) -> str:

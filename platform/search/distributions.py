@@ -32,7 +32,7 @@ def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for key in in_order(space):
         if is_active(space[key], params):
-            params[key] = _drawn(trial, key, space[key])
+            params[key] = drawn(trial, key, space[key])
     return params
 
 
@@ -42,15 +42,16 @@ def active_distributions(space: Space, params: Mapping[str, Any]) -> dict[str, B
 
 
 def same_configuration(params: Mapping[str, Any]) -> str:
-    """A text that is equal for equal configurations, where 1 is 1.0 but not `true`."""
+    """A text that is equal for equal configurations: by :func:`~flowsweep.search_spaces.parameters.same_value`."""
     plain = {
-        key: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
         for key, value in params.items()
     }
     return json.dumps(plain, sort_keys=True)
 
 
-def _drawn(trial: optuna.Trial, key: str, parameter: Any) -> Any:
+def drawn(trial: optuna.Trial, key: str, parameter: Any) -> Any:
+    """One parameter's value, as the study's sampler draws it."""
     if isinstance(parameter, Choice):
         return trial.suggest_categorical(key, parameter.values)
     if isinstance(parameter, Integer):

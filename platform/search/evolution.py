@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cmaes
 import numpy as np
 from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
@@ -54,7 +53,9 @@ class Evolution(CmaEsSampler):
 
     def _point(self, optimizer: Any, trial: FrozenTrial) -> np.ndarray:
         assert self._told is not None
-        if isinstance(optimizer, cmaes.CMAwM):
+        from cmaes import CMAwM  # loads scipy's statistics, a second that other samplers do without
+
+        if isinstance(optimizer, CMAwM):
             return np.array(trial.system_attrs["x_for_tell"])
         return self._told[0].transform(trial.params)
 

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ...search_spaces.conditions import in_order, is_active
-from ...search_spaces.parameters import Choice, Integer, Space
+from ...search_spaces.parameters import Choice, Integer, Space, same_value
 from ...trainables.source_ref import SourceRef
 from ..errors import Refused, UserError, nearest
 from ..paths import Home
@@ -172,7 +172,7 @@ def _params(space: Space, trial: TrialRecord) -> tuple[dict[str, Any], str]:
 
 def _contains(parameter: Any, value: Any) -> bool:
     if isinstance(parameter, Choice):
-        return value in parameter.values
+        return any(same_value(value, choice) for choice in parameter.values)
     if isinstance(value, bool | str) or (isinstance(parameter, Integer) and not isinstance(value, int)):
         return False
     return parameter.low <= value <= parameter.high

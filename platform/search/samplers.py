@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,11 +15,10 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from ...search_spaces.conditions import configurations, is_conditional
+from ...search_spaces.conditions import configurations
 from ...search_spaces.parameters import Real, Space
-from ..errors import UserError, UserErrors, nearest
+from ..errors import UserError, nearest
 from ..sweep.search_spec import HubSampler, Search
-from .distributions import distribution
 from .evolution import Evolution
 from .hub import hub_sampler
 
@@ -35,6 +35,10 @@ SAMPLERS: dict[str, type[BaseSampler]] = {
 OURS = ("self", "seed", "constraints_func")
 """Arguments that the sweep file gives elsewhere."""
 PLAIN: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
+OBJECTS = re.compile(r"Callable|Sampler|Trial|Crossover|Mutation|[Dd]ict|Mapping|Sequence|[Ll]ist")
+"""Kinds of arguments that no plain value is."""
+MOST = 100_000
+"""What a whole number among a sampler's options may be; counts of candidates and members take memory."""
 SEVERAL_OBJECTIVES = ("tpe", "random", "qmc", "gp", "nsgaii", "grid")
 
 
@@ -181,10 +185,7 @@ def sampler_errors(search: Search, space: Space, objectives: int = 1) -> Iterato
     except UserError as error:
         yield error
         return
-    found = list(_option_errors(made, search.sampler_options))
-    yield from found
-    if not found:
-        yield from _refused(search, space, objectives)
+    yield from _option_errors(made, search.sampler_options)
 
 
 def _grid_errors(space: Space) -> Iterator[UserError]:
@@ -212,8 +213,14 @@ def _option_errors(made: type[BaseSampler], options: Mapping[str, Any]) -> Itera
         key = f"search.sampler_options.{name}"
         if name not in known:
             yield UserError(f"`{made.__name__}` has no such option", key=key, fix=nearest(name, known))
+        elif OBJECTS.search(_spoken(known[name])) and not (value is None and "None" in _spoken(known[name])):
+            yield UserError(
+                "takes a Python object, which a file cannot hold", key=key, value=value, fix="Leave it out."
+            )
         elif not _fits(value, known[name]):
             yield UserError(f"must be {_spoken(known[name])}", key=key, value=value)
+        elif isinstance(value, int) and not 0 <= value <= MOST:
+            yield UserError(f"must lie in 0 to {MOST:,}", key=key, value=value)
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -229,18 +236,3 @@ def _fits(value: Any, annotation: Any) -> bool:
 
 def _spoken(annotation: Any) -> str:
     return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-
-
-def _refused(search: Search, space: Space, objectives: int) -> Iterator[UserError]:
-    """What the sampler itself says to its options."""
-    distributions = {key: distribution(parameter) for key, parameter in space.items()}
-    try:
-        make_sampler(search, distributions, conditional=is_conditional(space), several=objectives > 1)
-    except (UserError, UserErrors) as error:
-        yield error
-    except Exception as error:
-        yield UserError(
-            f"the sampler refuses them: {error}",
-            key="search.sampler_options",
-            value=dict(search.sampler_options),
-        )

@@ -61,6 +61,22 @@ def check_store(home: Home, asked: str | None = None, key: str = "storage.stages
     open_store(home, place, key)
     if is_object_address(place) and not place.startswith("file://"):
         check_writable(place, key)
+    else:
+        _check_folder(_folder(place, key), place, key)
+
+
+def _check_folder(path: Path, place: str, key: str) -> None:
+    """Refuse what is no folder, or one that cannot be made or written; changes nothing."""
+    there = next(one for one in (path, *path.parents) if os.path.lexists(one))
+    if not there.is_dir():
+        problem = f"{there} is no folder"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problem = f"{there} may not be written"
+    else:
+        return
+    raise UserError(
+        problem, key=key, value=place, fix="Name a folder that may be written, or s3://bucket/prefix."
+    )
 
 
 def is_shared(store: Stages, home: Home) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...search_spaces.conditions import is_active
-from ...search_spaces.parameters import Choice, Integer, Space
+from ...search_spaces.parameters import Choice, Integer, Space, same_value
 from ..errors import UserError, nearest
 from .goals import Goals
 
@@ -62,7 +62,7 @@ def _point_errors(
             fix="Add it, or drop this.",
         )
     elif isinstance(parameter, Choice):
-        if value not in parameter.values:
+        if not any(same_value(value, choice) for choice in parameter.values):
             yield UserError(f"must be one of {list(parameter.values)}", key=where, value=value, fix=mend)
     elif isinstance(value, str) or not parameter.low <= value <= parameter.high:
         yield UserError(

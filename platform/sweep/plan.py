@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ...search_spaces.parameters import Choice
+from ...search_spaces.conditions import configurations
+from ...search_spaces.parameters import Choice, Integer
 from ...trainables.acceleration import check_acceleration
 from ...trainables.base import Source, Stage, identity_key
+from ..errors import UserError
 from ..paths import Home
 from ..record.findings import idle_ranges
 from ..running.budget import estimates
@@ -25,7 +27,7 @@ from .resolve import Resolved, resolve
 from .room import Node
 from .search_checks import check_search, search_warnings
 from .spec import Resources, SweepSpec
-from .workers import check_fit, crowded, trials_at_once
+from .workers import ELSEWHERE, check_fit, crowded, trials_at_once
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Plan:
         return self.resolved.spec
 
     @property
+    def trials(self) -> int:
+        """Search trials it can run: no more than there are different configurations."""
+        return trials_to_run(self.resolved)
+
+    @property
     def budget(self) -> dict[str, dict[str, float]]:
         """Every limit of the sweep's budget beside what the search is expected to take."""
         return estimates(self.spec.budget, self.stages, self.spec.resources.gpus, self.concurrent)
@@ -97,7 +104,7 @@ class Plan:
             spec.source.kind: {"name": spec.source.name, "fingerprint": self.fingerprint},
             "objective": spec.objective.model_dump(),
             "constraints": [limit.text for limit in spec.constraints],
-            "trials": spec.search.trials,
+            "trials": self.trials,
             "searched": {
                 key: parameter.model_dump(mode="json") for key, parameter in self.resolved.space.items()
             },
@@ -131,7 +138,8 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     if elsewhere:
         concurrent = spec.resources.concurrent or spec.search.trials
     else:
-        concurrent = concurrent_trials(spec.resources, [local_capacity()])
+        concurrent = concurrent_trials(spec.resources, [here := local_capacity()])
+        _check_threads(spec.resources, here)
     if not elsewhere:
         check_acceleration(spec.resources.acceleration)
         check_store(home, spec.storage.stages)
@@ -145,18 +153,18 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
     store = StageStore(home.stages) if elsewhere else open_store(home, spec.storage.stages)
     rows = [*_search_rows(resolved, source, store), *_confirm_rows(resolved, source)]
     core_h = sum(row.core_h for row in rows)
-    steps = resolved.configs[resolved.stage].steps
+    steps, trials = resolved.configs[resolved.stage].steps, trials_to_run(resolved)
     return Plan(
         resolved=resolved,
         fingerprint=source.fingerprint,
         source=source.describe(),
         stages=tuple(rows),
         rungs=tuple(rungs(spec.stop, steps)),
-        episodes=_episodes(resolved, steps),
+        episodes=_episodes(resolved, steps, trials),
         concurrent=concurrent,
         core_h=core_h,
         saved_core_h=sum(row.saved_core_h for row in rows),
-        hours=core_h / min(concurrent, spec.search.trials),
+        hours=core_h / min(concurrent, trials),
         disk_bytes=sum(row.disk_bytes for row in rows),
         warnings=(*scored, *resolved.warnings(), *idle_ranges(resolved), *search_warnings(resolved)),
     )
@@ -196,13 +204,30 @@ def concurrent_trials(resources: Resources, nodes: Sequence[Node]) -> int:
     return fit
 
 
+def trials_to_run(resolved: Resolved) -> int:
+    """Search trials wanted, or all the configurations there are where these are fewer."""
+    wanted = resolved.spec.search.trials
+    size = configurations(resolved.space)
+    return wanted if size is None else min(wanted, size)
+
+
+def _check_threads(resources: Resources, here: Node) -> None:
+    cores = int(here.resources["CPU"])
+    if resources.threads > cores:
+        raise UserError(
+            f"more threads than the {cores} cores of this machine", key="resources.threads",
+            value=resources.threads, fix=ELSEWHERE,
+        )  # fmt: skip
+
+
 def _search_rows(resolved: Resolved, source: Source, store: Stages) -> list[StageRow]:
     spec, rows, variants = resolved.spec, [], 1
+    trials = trials_to_run(resolved)
     keys: dict[int, dict[str, str]] = {seed: {} for seed in spec.seeds.tune}
     for stage in _walked(resolved):
-        needed = spec.search.trials * len(spec.seeds.tune)
+        needed = trials * len(spec.seeds.tune)
         searched = [p for key, p in resolved.space.items() if key.split(".", 1)[0] == stage.name]
-        variants = min(spec.search.trials, variants * _variants(searched, spec.search.trials))
+        variants = min(trials, variants * _variants(searched, trials))
         stored = 0
         if stage is resolved.system.stages[-1]:
             computed = needed
@@ -217,7 +242,7 @@ def _search_rows(resolved: Resolved, source: Source, store: Stages) -> list[Stag
 
 def _confirm_rows(resolved: Resolved, source: Source) -> list[StageRow]:
     spec = resolved.spec
-    top = min(spec.confirm.top, spec.search.trials)
+    top = min(spec.confirm.top, trials_to_run(resolved))
     if top == 0 and not spec.confirm.baselines:
         return []
     rows, variants = [], 1
@@ -263,7 +288,10 @@ def _walked(resolved: Resolved) -> tuple[Stage, ...]:
 def _variants(parameters: list[Any], trials: int) -> int:
     count = 1
     for parameter in parameters:
-        count *= len(parameter.values) if isinstance(parameter, Choice) else trials
+        if isinstance(parameter, Choice):
+            count *= len(parameter.values)
+        else:
+            count *= parameter.high - parameter.low + 1 if isinstance(parameter, Integer) else trials
     return count
 
 
@@ -277,13 +305,15 @@ def _outputs(
     return {upstream[stage.name] for upstream in keys.values()}
 
 
-def _episodes(resolved: Resolved, steps: int) -> int:
+def _episodes(resolved: Resolved, steps: int, trials: int) -> int:
     spec = resolved.spec
     if not resolved.system.stage(resolved.stage).episodic:
         return 0
     every = spec.evaluation.every_steps or steps
     each = -(-steps // every) * spec.evaluation.episodes
     confirmed = (
-        (spec.confirm.top + len(spec.confirm.baselines)) * len(spec.seeds.test) * spec.confirm.episodes
+        (min(spec.confirm.top, trials) + len(spec.confirm.baselines))
+        * len(spec.seeds.test)
+        * spec.confirm.episodes
     )
-    return spec.search.trials * len(spec.seeds.tune) * each + confirmed
+    return trials * len(spec.seeds.tune) * each + confirmed

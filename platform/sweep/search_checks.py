@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ...search_spaces.conditions import configurations, is_conditional
 from ..errors import UserError, UserErrors
+from ..search.draws import draw_errors
 from ..search.samplers import sampler_errors
 from ..search.storages import check_setting, check_storage
 from .resolve import Resolved
@@ -32,8 +33,10 @@ def check_search(resolved: Resolved, *, elsewhere: bool = False) -> None:
         check_setting(spec.search.storage)
     except UserError as error:
         errors.append(error)
-    if resolved.space and not (elsewhere and isinstance(spec.search.sampler, HubSampler)):
-        errors += sampler_errors(spec.search, resolved.space, len(spec.objective.goals))
+    if not (elsewhere and isinstance(spec.search.sampler, HubSampler)):
+        objectives = len(spec.objective.goals)
+        refused = list(sampler_errors(spec.search, resolved.space, objectives))
+        errors += refused or draw_errors(spec.search, resolved.space, objectives)
     if errors:
         raise UserErrors(errors)
     if not elsewhere:
@@ -43,9 +46,14 @@ def check_search(resolved: Resolved, *, elsewhere: bool = False) -> None:
 def search_warnings(resolved: Resolved) -> Iterator[str]:
     """What a search does otherwise than one might expect."""
     spec, sampler = resolved.spec, resolved.spec.search.sampler
-    size = configurations(resolved.space) if resolved.space else None
+    size = configurations(resolved.space)
     if size is not None and size < spec.search.trials:
-        yield f"search: the space has {size} configurations, so no more than {size} trials are run"
+        fewer = (
+            "one configuration, so one trial is"
+            if size == 1
+            else f"{size} configurations, so {size} trials are"
+        )
+        yield f"search: the space has {fewer} run, not {spec.search.trials}"
     if spec.constraints and sampler not in USE_CONSTRAINTS and not isinstance(sampler, HubSampler):
         yield f"search: `{sampler}` does not look at the constraints when it proposes"
     if is_conditional(resolved.space) and sampler in ("gp", "cmaes"):

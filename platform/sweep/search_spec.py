@@ -99,6 +99,10 @@ else:
     Constraints = tuple[Annotated[Constraint | str, AfterValidator(_read)], ...]
 
 
+MOST_SEED = 2**32 - 1
+"""The largest seed that every generator below takes."""
+
+
 class HubSampler(FrozenConfig):
     """A sampler from OptunaHub (https://hub.optuna.org), or from a folder laid out like it."""
 
@@ -125,8 +129,8 @@ class Search(FrozenConfig):
     """Where Optuna keeps the study: `sqlite` or `journal` (a file in the sweep's folder), or `postgresql://USER@HOST/DB`."""
     trials: int = Field(default=16, gt=0)
     """How many configurations to try."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the sampler."""
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
+    """Seed of the sampler, of 32 bits."""
     fixed: tuple[Mapping[str, Scalar], ...] = ()
     """Configurations tried first, before the sampler proposes."""
     from_: tuple[str, ...] = Field(default=(), alias="from")

@@ -17,16 +17,25 @@ def _named(custom: Mapping[str, float]) -> Mapping[str, float]:
     return custom
 
 
-Positive = Annotated[float, Field(gt=0)]
+def _whole(gpus: float) -> float:
+    if 0 < gpus < LEAST_SHARE or (gpus > 1 and gpus != int(gpus)):
+        raise ValueError("must be 0, a share of one GPU of at least 0.01, or a whole number")
+    return gpus
+
+
+LEAST_SHARE = 0.01
+"""The smallest share of a resource that a process may ask for."""
+Positive = Annotated[float, Field(ge=LEAST_SHARE)]
+Gpus = Annotated[float, Field(ge=0), AfterValidator(_whole)]
 Custom = Annotated[Mapping[str, Positive], AfterValidator(_named)]
 
 
 class StageResources(FrozenConfig):
     """What each worker of a shared stage has to itself; where nothing is said, what a trial has."""
 
-    cpus: float | None = Field(default=None, gt=0)
+    cpus: float | None = Field(default=None, ge=LEAST_SHARE)
     """CPU cores."""
-    gpus: float | None = Field(default=None, ge=0)
+    gpus: Gpus | None = None
     """GPUs; fractions share one."""
     custom: Custom | None = None
     """Resources that nodes have by names of their own."""

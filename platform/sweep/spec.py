@@ -18,8 +18,8 @@ from ...trainables.user_code.code import names_code, read_code
 from ...trainables.user_code.known import declare
 from ..paths import checked_name
 from ..tracking.check import checked_uri
-from .search_spec import Constraints, OneOrMore, Search
-from .share_spec import Custom, StageResources
+from .search_spec import MOST_SEED, Constraints, OneOrMore, Search
+from .share_spec import LEAST_SHARE, Custom, Gpus, StageResources
 from .stop_spec import Budget, Stop
 from .storage_spec import Storage
 from .yaml_file import overridden, placed, read_yaml
@@ -38,8 +38,8 @@ class Seeds(FrozenConfig):
         shared = sorted(set(self.tune) & set(self.test))
         if shared:
             raise ValueError(f"tune and test share {shared}; give the test seeds other numbers")
-        if any(seed < 0 for seed in (*self.tune, *self.test)):
-            raise ValueError("seeds must not be negative")
+        if outside := [seed for seed in (*self.tune, *self.test) if not 0 <= seed <= MOST_SEED]:
+            raise ValueError(f"seeds must lie in 0 to {MOST_SEED} (32 bits), and {outside[0]} does not")
         if len(set(self.tune)) < len(self.tune) or len(set(self.test)) < len(self.test):
             raise ValueError("a seed is listed twice; list each once")
         return self
@@ -68,10 +68,10 @@ class Confirm(FrozenConfig):
 class Resources(FrozenConfig):
     """What one trial occupies, and how many run at once."""
 
-    cpus: float = Field(default=1, gt=0)
-    """CPU cores reserved per trial."""
-    gpus: float = Field(default=0, ge=0)
-    """GPUs per trial; fractions share one."""
+    cpus: float = Field(default=1, ge=LEAST_SHARE)
+    """CPU cores reserved per trial, at least 0.01."""
+    gpus: Gpus = 0
+    """GPUs per trial; fractions of at least 0.01 share one, and above one they are whole."""
     custom: Custom = Field(default_factory=dict)
     """What else a trial takes, by the names nodes have it under (`ray start --resources`): `{a100: 1}`."""
     labels: Mapping[str, str] = {}
@@ -79,8 +79,8 @@ class Resources(FrozenConfig):
     stages: Mapping[str, StageResources] = {}
     """What a shared stage takes where that differs from a trial: `{pretrain: {gpus: 1}}`. It is then computed by a worker
     beside the trial (by `workers` of them), with room kept free. No result is filed under it."""
-    threads: int = Field(default=1, gt=0)
-    """Torch threads per trial."""
+    threads: int = Field(default=1, gt=0, le=1024)
+    """Torch threads per trial; no more than the cores of the machine it runs on."""
     acceleration: Acceleration = "eager"
     """How updates are computed. `compile`: by torch.compile, which needs a C++ compiler wherever trials run, costs some
     seconds per program and machine, and gives results equal up to rounding. No result is filed under it."""

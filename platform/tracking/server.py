@@ -33,7 +33,7 @@ def check_port(host: str, port: int) -> None:
 def server_command(uri: str, artifacts: Path, host: str, port: int) -> list[str]:
     """The command that serves a tracking store; one worker is enough to browse and takes a fifth of the memory."""
     return [
-        *(sys.executable, "-m", "mlflow", "server"),
+        *(sys.executable, "-P", "-m", "mlflow", "server"),
         *("--backend-store-uri", uri, "--artifacts-destination", str(artifacts)),
         *("--host", host, "--port", str(port), "--workers", "1"),
     ]

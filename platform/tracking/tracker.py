@@ -62,7 +62,7 @@ class Tracker:
     def _start(self) -> subprocess.Popen:
         with open(self.paths.root / "tracking.log", "ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "flowsweep.platform.tracking.sender"],
+                [sys.executable, "-P", "-m", "flowsweep.platform.tracking.sender"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

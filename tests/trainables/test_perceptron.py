@@ -19,6 +19,8 @@ FORMS = pytest.mark.parametrize(
         {"layer_norm": True},
         {"layer_norm": True, "affine_norm": True, "tanh_gelu": True},
         {"members": 2, "layer_norm": True},
+        {"members": 2, "activation": "relu"},
+        {"activation": "silu"},
     ],
     ids=lambda options: ",".join(options) or "plain",
 )

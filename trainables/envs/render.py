@@ -42,7 +42,7 @@ def render_trace(trace_path: Path, folder: Path) -> Media:
     backend = os.environ.get("FLOWSWEEP_RENDER_BACKEND", "egl")
     try:
         run = subprocess.run(
-            [sys.executable, "-m", "flowsweep.trainables.envs.render", str(trace_path), str(folder)],
+            [sys.executable, "-P", "-m", "flowsweep.trainables.envs.render", str(trace_path), str(folder)],
             env={**os.environ, "MUJOCO_GL": backend},
             capture_output=True,
             text=True,

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 from flowsweep.platform.errors import Unreachable, UserError
-from flowsweep.platform.running.ray_start import DAEMON_WAIT, SERVER_WAIT, start_ray, unstarted
+from flowsweep.platform.running.ray_start import DAEMON_WAIT, SERVER_WAIT, running_ray, unstarted
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 
 FLOWSWEEP = [sys.executable, "-m", "flowsweep.platform.cli"]
 HELD_UP = """
 import threading, time
 import psutil
-from flowsweep.platform.running.ray_start import start_ray
+from flowsweep.platform.running.ray_start import running_ray
 
 def hold_up():
     while True:
@@ -32,8 +32,8 @@ def hold_up():
                 return
 
 threading.Thread(target=hold_up, daemon=True).start()
-start_ray(None)
-print("started")
+with running_ray(None):
+    print("started")
 """
 
 
@@ -63,16 +63,19 @@ def run(toy_system, toy_sweep_values, tmp_path: Path):
 def test_a_cluster_that_is_not_there_is_told_at_once(silent_port):
     address = f"127.0.0.1:{silent_port}"
     began_s = time.monotonic()
-    with pytest.raises(Unreachable, match=f"--address: no Ray cluster answers there: .*{address}") as raised:
-        start_ray(address)
+    with (
+        pytest.raises(Unreachable, match=f"--address: no Ray cluster answers there: .*{address}") as raised,
+        running_ray(address),
+    ):
+        pass
     assert time.monotonic() - began_s < 60
     assert raised.value.exit_code == 4
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
 def test_addresses_of_other_servers_are_refused_with_what_to_use_instead(address):
-    with pytest.raises(UserError, match="`flowsweep submit`") as raised:
-        start_ray(address)
+    with pytest.raises(UserError, match="`flowsweep submit`") as raised, running_ray(address):
+        pass
     assert raised.value.exit_code == 2
 
 
@@ -93,17 +96,15 @@ def test_rays_own_words_are_known_and_the_load_decides_what_to_do(monkeypatch):
     limit = Exception("The current node timed out during startup. This could happen because ...")
     cores = os.cpu_count() or 1
     monkeypatch.setattr(os, "getloadavg", lambda: (cores + 0.5, 0.0, 0.0))
-    busy = str(unstarted(limit))
+    busy = str(unstarted(limit, Path("/tmp/fs-ray-x")))
     assert f"load {cores + 0.5:.1f} on {cores} cores" in busy
     assert "Try again when the machine is less busy" in busy
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
-    assert "/tmp/ray" in str(unstarted(limit))
+    assert "/tmp/fs-ray-x/ray/session_latest/logs" in str(unstarted(limit, Path("/tmp/fs-ray-x")))
 
 
 def test_other_failures_to_start_are_told_as_they_are():
-    error = unstarted(OSError("AF_UNIX path length cannot exceed 107 bytes: /long"))
-    assert "Set RAY_TMPDIR to a folder with a short name" in str(error)
-    error = unstarted(ValueError("The temp_dir is no folder.\nmore"))
+    error = unstarted(ValueError("The temp_dir is no folder.\nmore"), Path("/tmp/fs-ray-x"))
     assert str(error).startswith("Ray cannot be started here: The temp_dir is no folder. ")
 
 

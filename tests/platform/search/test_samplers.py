@@ -7,6 +7,7 @@ from collections.abc import Callable
 import optuna
 import pytest
 from flowsweep.platform.search.bridge import StudySearch
+from flowsweep.platform.search.draws import draw_errors
 from flowsweep.platform.search.samplers import SAMPLERS, sampler_errors
 from flowsweep.platform.sweep.search_spec import HubSampler, Search
 from flowsweep.search_spaces.parameters import Choice, Integer, Real, Space
@@ -228,7 +229,8 @@ def test_trials_of_another_context_do_not_answer(study):
 
 
 def said(search: Search, space: Space = SPACE, objectives: int = 1) -> str:
-    return "\n".join(str(error) for error in sampler_errors(search, space, objectives))
+    found = list(sampler_errors(search, space, objectives)) or draw_errors(search, space, objectives)
+    return "\n".join(map(str, found))
 
 
 @pytest.mark.parametrize(

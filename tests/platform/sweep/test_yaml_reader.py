@@ -152,7 +152,7 @@ def test_merge_keys_work(tmp_path):
         ("search: {trials: 010}", "5:18", "octal"),
         ("search: {trials: 1:30}", "5:18", "sixties"),
         ("search: {trials: 0}", "5:10", "search.trials: should be greater than 0"),
-        ("seeds:\n  tune: [0, -1]", "5:1", "seeds: seeds must not be negative"),
+        ("seeds:\n  tune: [0, -1]", "5:1", "seeds: seeds must lie in 0"),
         ("space: {refine.rate: {values: [0.1, null]}}", "5:37", "must be text, a number, `true` or `false`"),
         ("space: {refine.rate: {values: [[1], 2]}}", "5:32", "must be text, a number, `true` or `false`"),
         ("space: {refine.rate: {values: null}}", "5:23", "space.refine.rate.values"),

@@ -164,7 +164,7 @@ def _recorded_store(started: Fact, home: Home) -> Stages:
 
 
 def best_trial(paths: SweepPaths) -> str:
-    """The search trial that came out best, by its confirmation where there is one.
+    """The trial that came out best, the same that `best` shows and `export` writes: a confirmation where there is one.
 
     Raises:
         UserError: none ran to its end.
@@ -174,7 +174,7 @@ def best_trial(paths: SweepPaths) -> str:
         raise UserError(
             "no trial of this sweep has finished", fix="See `flowsweep show` for what became of them."
         )
-    return row.confirms or row.trial
+    return row.trial
 
 
 def compare(

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     """Print a sweep's tables for a person, their first rows unless every trial is wanted; True when one has finished."""
+    from ..record.results import above, leaderboard, read_sweep, savings, why_best
     from ..record.results import best as best_row
-    from ..record.results import leaderboard, read_sweep, savings
     from ..running.live import duration
 
     record = read_sweep(paths)
@@ -44,6 +44,9 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
         _print_comparisons(record, confirmed)
     if not rows:
         _print_failure(record)
+    first = best_row(record)
+    if first and (above(record, first) or not record.goals.single):
+        console.print(f"Best: {first.confirms or first.trial}, {why_best(record, first)}", markup=False)
     for decision in record.decisions:
         console.print(f"  no further trial was started: {decision}", markup=False)
     _print_findings(record)
@@ -57,7 +60,7 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     tell_incidents(paths)
     if paths.report.exists():
         console.print(f"Report: {paths.report}", soft_wrap=True)
-    return best_row(record) is not None
+    return first is not None
 
 
 def _print_unscored(record: SweepRecord, scored: set[str], most: int | None) -> None:

@@ -63,17 +63,20 @@ def show(
     """Show a sweep's leaderboard, its confirmation on test seeds, and what sharing saved."""
     from ..record.findings import findings
     from ..record.incidents import incidents
-    from ..record.results import leaderboard, savings
+    from ..record.results import best as best_row
+    from ..record.results import leaderboard, savings, why_best
 
     paths = recorded(name)
     if as_json:
         record = _record(paths)
+        first = best_row(record)
         print_json(
             {
                 "name": record.name,
                 "status": record.status,
                 "objective": {"metric": record.metric, "direction": record.direction},
                 **goals_json(record),
+                "best": {"trial": first.trial, "why": why_best(record, first)} if first else None,
                 "leaderboard": [asdict(row) for row in leaderboard(record)],
                 "decisions": record.decisions,
                 "trials": {t.trial: _facts_of(t) for t in record.trials.values()},
@@ -91,7 +94,7 @@ def best(name: SweepName, as_json: Json = False) -> None:
     """Show the best trial: its parameters, its score with an interval, and its full configuration."""
     from ..export import RULE, best_checkpoint
     from ..record.results import best as best_row
-    from ..record.results import front_rows
+    from ..record.results import front_rows, why_best
     from ..sweep.yaml_file import dump_yaml
 
     record = _record(recorded(name))
@@ -106,6 +109,7 @@ def best(name: SweepName, as_json: Json = False) -> None:
         "confirmed_by": row.trial if row.confirms else None,
         "params": dict(row.params),
         record.metric: asdict(row.score),
+        "why": why_best(record, row),
         **best_json(row, members),
         "seeds": list(row.seeds),
         "configs": trial.configs,
@@ -121,6 +125,7 @@ def best(name: SweepName, as_json: Json = False) -> None:
             f"  {record.metric} {score_text(row)}  on seeds {list(row.seeds)}  ({row.score.method})",
             markup=False,
         )
+        console.print(f"  {found['why']}", markup=False)
         print_best(record, row, members)
         console.print(dump_yaml({"stages": found["configs"]}), markup=False)
         for path in policies:

@@ -21,7 +21,8 @@ EXIT_CODES = {"reproduced": 0, "within noise": 0, "not reproduced": 5}
 def rerun(
     name: SweepName,
     trial: Annotated[
-        str, typer.Option("--trial", help="Which trial; `best` is the best finished one.")
+        str,
+        typer.Option("--trial", help="Which trial; `best` is the best finished one, confirmed if any was."),
     ] = "best",
     reuse_stages: Annotated[
         bool,

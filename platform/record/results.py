@@ -19,6 +19,7 @@ from ..report.leaderboard import (
     savings,
 )
 from ..report.tables import tables, write_tables
+from ..report.why import above, why_best
 from .journal import writer_of
 from .records import WRONG_FORM, Measurement, StageUse, SweepRecord, TrialRecord, read_sweep, record_of
 
@@ -32,6 +33,7 @@ __all__ = [
     "SweepRecord",
     "SweepSummary",
     "TrialRecord",
+    "above",
     "best",
     "first_against",
     "front_rows",
@@ -42,6 +44,7 @@ __all__ = [
     "savings",
     "summarize",
     "tables",
+    "why_best",
     "write_tables",
 ]
 

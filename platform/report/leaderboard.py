@@ -108,9 +108,15 @@ def _by_goals(goals: Goals, group: list[LeaderboardRow]) -> list[LeaderboardRow]
 
 
 def best(record: SweepRecord) -> LeaderboardRow | None:
-    """The best finished search trial, judged by its confirmation where there is one."""
+    """The best finished trial, which `best`, `rerun`, `export`, the list and the report all mean.
+
+    One that keeps every limit before any that does not; a confirmation before what only the search has scored. A search
+    trial whose confirmation breaks a limit is taken to break it.
+    """
     rows = [row for row in leaderboard(record) if row.rank is not None and row.phase != "baseline"]
-    return rows[0] if rows else None
+    refuted = {row.confirms for row in rows if row.confirms and not row.feasible}
+    kept = [row for row in rows if row.feasible and row.trial not in refuted]
+    return next(iter(kept or rows), None)
 
 
 def first_against(

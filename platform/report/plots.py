@@ -195,9 +195,13 @@ def draw_importance(axes: Axes, shares: Mapping[str, float]) -> None:
 
 
 def draw_estimates(axes: Axes, estimates: Sequence[Estimate], value_name: str) -> None:
-    """Means with intervals, one row each, the single measurements as faint marks; the first row on top."""
+    """Means with intervals, one row each, the single measurements as faint marks; the first row on top.
+
+    The first that is no baseline has the colour of the first trial.
+    """
+    first = next((estimate for estimate in estimates if not estimate.baseline), None)
     for row, estimate in enumerate(reversed(estimates)):
-        colour = BASELINE if estimate.baseline else (FIRST if row == len(estimates) - 1 else SECOND)
+        colour = BASELINE if estimate.baseline else FIRST if estimate is first else SECOND
         singles = [value for value in estimate.singles if math.isfinite(value)]
         axes.plot(singles, [row - 0.2] * len(singles), "|", color=colour, markersize=7, alpha=0.7)
         if math.isfinite(estimate.mean):

@@ -6,7 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
-from ..record.results import LeaderboardRow, Savings, SweepRecord, best, first_against, leaderboard, savings
+from ..record.results import (
+    LeaderboardRow,
+    Savings,
+    SweepRecord,
+    above,
+    best,
+    first_against,
+    leaderboard,
+    savings,
+    why_best,
+)
 from ..sweep.yaml_file import dump_yaml
 from . import figures
 from .findings import not_at_work, speed
@@ -57,8 +67,14 @@ def lead(record: SweepRecord) -> str:
         "on seeds the search has not seen" if first.phase == "confirm" else "on the seeds it was chosen by"
     )
     interval = f" (95 % interval {span(score.low, score.high)})" if math.isfinite(score.low) else ""
-    text = f"{first.confirms or first.trial} is first: {name} {number(score.mean)}{interval} {where}."
+    text = (
+        f"{first.confirms or first.trial} is the best trial: {name} {number(score.mean)}{interval} {where}."
+    )
     text += noted(record, first)
+    text += f" It is the {why_best(record, first)}." if record.goals.constraints else ""
+    for other in above(record, first):
+        beside = figures.label(record, other.trial)
+        text += f" No trial is above the {beside}, which has {number(other.score.mean)}."
     baseline = next((trial for trial in record.phase("baseline") if trial.status == "finished"), None)
     against = first_against(record, first.trial, baseline.trial) if baseline else None
     if baseline and against:
@@ -108,6 +124,7 @@ def confirmation(record: SweepRecord, rows: list[LeaderboardRow]) -> Section | N
     """The best trials and the baselines on the test seeds, and whether the first is really better."""
     if not rows:
         return None
+    first = next((row for row in rows if row.rank and row.phase == "confirm"), rows[0])
     heads = [
         Column("trial"), Column("status", status=True), Column("score", number=True), Column("95 % interval"),
         Column("per seed"), Column("in the search", number=True), Column("interval from"),
@@ -123,15 +140,15 @@ def confirmation(record: SweepRecord, rows: list[LeaderboardRow]) -> Section | N
                 number(row.search_value),
                 row.score.method,
             ],
-            first=row.rank == 1,
+            first=row is first,
         )
         for row in rows
     ]
     picture = figures.estimates_picture(record, rows)
     verdicts = [
-        f"{figures.label(record, rows[0].trial)} against {figures.label(record, other.trial)}: {found.verdict}."
-        for other in rows[1:]
-        if (found := first_against(record, rows[0].trial, other.trial))
+        f"{figures.label(record, first.trial)} against {figures.label(record, other.trial)}: {found.verdict}."
+        for other in rows
+        if other is not first and (found := first_against(record, first.trial, other.trial))
     ]
     intro = (
         "Trained and scored anew on the test seeds, so free of the luck that a search selects for. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from ..sweep.spec import SweepSpec
 from .budget import Meter, Spent
 from .failures import STATUSES, Attempts, Retry, failed_again
 from .first_failures import SAME_FAILURE, FirstFailures
-from .scheduling import CONTINUE, Decision, judge
+from .scheduling import CONTINUE, Decision, judge, judged
 
 UNRECORDED = frozenset({"pulse", "waiting"})
 """Events shown while running that say nothing worth keeping."""
@@ -32,7 +33,7 @@ class OpenTrial:
         stage: the stage it is scored on: the objective's, or a baseline's own.
         value: its leading objective when last scored.
         known: every metric the sweep looks at, when last reported.
-        history: its objective at every evaluation.
+        history: what the stop rules were told at every evaluation.
         seeds: how many it trains.
         attempts: how often it was lost or ran out of memory.
         seen: steps already on record by (kind, stage, step), so that what is repeated after a crash is not doubled.
@@ -108,9 +109,7 @@ class Desk:
         entry.seen.add(_mark(event))
         if (value := self._objective(entry, event)) is not None:
             entry.value = value
-            entry.history.append(value)
-            if entry.phase == "search" and value == value:
-                self.search.report(entry.trial, event["step"], value)
+            self._tell_rules(entry, event["step"])
 
     def placed(self, trial: str, where: Mapping[str, Any]) -> None:
         """A worker has taken the trial up."""
@@ -264,22 +263,32 @@ class Desk:
         if value is None:
             return CONTINUE
         entry.value = value
-        entry.history.append(value)
+        told = self._tell_rules(entry, event["step"])
         if entry.phase != "search":
             return CONTINUE
         self._first.passed()
-        if value == value:  # Optuna takes no NaN
-            self.search.report(entry.trial, event["step"], value)
+        if told is None and math.isfinite(value):
+            return CONTINUE
         return judge(
             self.search,
             self.spec.stop,
             entry.trial,
             event["step"],
             event["steps"],
-            value,
+            value if told is None else told,
             entry.history,
             self.spec.objective.direction == "maximize",
+            self.goals.broken(entry.known),
         )
+
+    def _tell_rules(self, entry: OpenTrial, step: int) -> float | None:
+        """Have the stop rules know how a trial stands; what they were told."""
+        value = judged(self.goals, self.spec.stop, step, entry.known)
+        if value is not None:
+            entry.history.append(value)
+            if entry.phase == "search" and value == value:  # Optuna takes no NaN
+                self.search.report(entry.trial, step, value)
+        return value
 
     def _objective(self, entry: OpenTrial, event: Mapping[str, Any]) -> float | None:
         """The leading objective, where an event reports it; whatever else is looked at is kept on the way."""

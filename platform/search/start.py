@@ -12,9 +12,10 @@ from ..going_on.courses import settled
 from ..going_on.renewal import current_study
 from ..paths import Home, SweepPaths
 from ..record.journal import Fact
-from ..running.scheduling import make_pruner
+from ..running.scheduling import judged, make_pruner
 from ..sweep.goals import Goals
 from ..sweep.plan import Plan
+from ..sweep.stop_spec import Stop
 from .bridge import StudySearch
 from .history import earlier_trials
 from .recovery import reconcile
@@ -52,7 +53,7 @@ def open_search(
         if search.settle():
             raise Unreachable("the study's storage does not take what is written", key="search.storage")
         record("warm_started", sweeps=[one.to_json() for one in taken])
-    reconcile(search, settled(recorded), lambda fact: _objective(goals, plan.resolved.stage, fact))
+    reconcile(search, settled(recorded), Scores(goals, spec.stop, plan.resolved.stage))
     return search
 
 
@@ -70,7 +71,20 @@ def context_of(plan: Plan) -> str:
     return hashlib.sha256(dumps(parts).encode()).hexdigest()[:16]
 
 
-def _objective(goals: Goals, stage: str, fact: Fact) -> float | None:
-    if fact.kind not in ("progress", "evaluated") or fact.data.get("stage") != stage:
-        return None
-    return goals.read(fact.data["metrics"]).get(goals.objectives[0].metric)
+class Scores:
+    """What the stop rules were told of each trial, read again from its facts in their order."""
+
+    def __init__(self, goals: Goals, stop: Stop, stage: str):
+        self.goals, self.stop, self.stage = goals, stop, stage
+        self._known: dict[str | None, dict[str, float]] = {}
+
+    def __call__(self, fact: Fact) -> float | None:
+        """What they were told with this fact, if anything."""
+        if fact.kind not in ("progress", "evaluated") or fact.data.get("stage") != self.stage:
+            return None
+        reported = self.goals.read(fact.data["metrics"])
+        known = self._known.setdefault(fact.trial, {})
+        known |= reported
+        if self.goals.objectives[0].metric not in reported:
+            return None
+        return judged(self.goals, self.stop, fact.data["step"], known)

@@ -28,7 +28,7 @@ def metric_errors(goals: Goals, metrics: Mapping[str, str]) -> Iterator[UserErro
     for key, metric in named:
         if metric not in metrics:
             yield UserError(
-                "no stage reports this metric", key=key, value=metric, fix=nearest(metric, metrics)
+                "no stage reports this metric", key=key, value=metric, fix=_there_are(metric, metrics)
             )
         elif metric.split("/", 1)[0] != stage:
             yield UserError(
@@ -38,6 +38,11 @@ def metric_errors(goals: Goals, metrics: Mapping[str, str]) -> Iterator[UserErro
         elif key.startswith("objective") and metric in seen:
             yield UserError("is an objective twice", key=key, value=metric, fix="Name each once.")
         seen.add(metric)
+
+
+def _there_are(metric: str, metrics: Mapping[str, str]) -> str:
+    hint = nearest(metric, metrics)
+    return hint if hint.startswith("Known") else f"{hint} Known: {', '.join(sorted(metrics))}."
 
 
 def fixed_errors(space: Space, points: Sequence[Mapping[str, Any]]) -> Iterator[UserError]:

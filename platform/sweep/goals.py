@@ -10,6 +10,11 @@ from typing import Any
 from ...trainables.config import parse
 from .search_spec import Constraint, Goal, Objective
 
+BEHIND = 1e30
+"""Worse than any objective: where judged values of trials begin that break a limit."""
+MOST_BEYOND = 1e6
+"""Times its limit beyond which a broken limit counts no worse."""
+
 
 @dataclass(frozen=True)
 class Goals:
@@ -58,12 +63,43 @@ class Goals:
         """By constraint, how far its metric lies beyond the limit: 0 or below where kept, NaN where it is not known."""
         return {limit.text: limit.excess(known.get(limit.metric, math.nan)) for limit in self.constraints}
 
+    def judged(self, known: Mapping[str, float]) -> float | None:
+        """What a stop rule compares: the leading objective, and behind all of those whatever breaks a limit.
+
+        Where a limit is broken, by how far takes the place of the objective, so that a trial on its way to feasible
+        comes before one that is further from it. None while the objective or a limited metric is not known.
+        """
+        value = known.get(self.objectives[0].metric)
+        if value is None or not self.constraints or not math.isfinite(value):
+            return value
+        excess = self.excess(known)
+        if any(map(math.isnan, excess.values())):
+            return None
+        if is_feasible(excess):
+            return value
+        worst = BEHIND * (1 + min(share_beyond(self, excess), MOST_BEYOND))
+        return -worst if self.objectives[0].direction == "maximize" else worst
+
+    def broken(self, known: Mapping[str, float]) -> list[str]:
+        """The limits that are not kept, with the value that breaks each (``train/cost 31.2 > 25``)."""
+        return [
+            limit.breach(known.get(limit.metric, math.nan))
+            for limit in self.constraints
+            if not limit.excess(known.get(limit.metric, math.nan)) <= 0
+        ]
+
     def losses(self, values: tuple[float, ...]) -> tuple[float, ...]:
         """Objectives turned so that smaller is better."""
         return tuple(
             -value if goal.direction == "maximize" else value
             for goal, value in zip(self.objectives, values, strict=True)
         )
+
+
+def share_beyond(goals: Goals, excess: Mapping[str, float]) -> float:
+    """How far all limits together are broken, each in units of its own limit (of one where that is 0)."""
+    scale = {limit.text: abs(limit.bound) or 1.0 for limit in goals.constraints}
+    return sum(max(0.0, beyond) / scale[text] for text, beyond in excess.items())
 
 
 def is_feasible(excess: Mapping[str, float]) -> bool:

@@ -145,6 +145,7 @@ def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
         check_store(home, spec.storage.stages)
     source = resolved.system.open_source(spec.source.name)
     resolved = resolve(spec, source)
+    spec = resolved.spec
     check_search(resolved, elsewhere=elsewhere)
     # On a cluster its own plan tries, with what is installed there.
     scored = [] if elsewhere else _tried(resolved, source)

@@ -21,6 +21,8 @@ from .source_checks import source_errors
 from .spec import SweepSpec
 from .workers import worker_errors
 
+GRACE_SHARE = 0.2
+"""Part of the objective's stage in which no trial with constraints is stopped, unless the sweep says otherwise."""
 MOST_CORNERS = 6
 """Numeric parameters whose ends are combined when looking for settings that cancel each other."""
 
@@ -87,6 +89,7 @@ def resolve(spec: SweepSpec, source: Source | None = None) -> Resolved:
         raise UserErrors(wrong)
     configs = _configs(spec, system)
     stage = _objective_stage(spec, system)
+    spec = _with_grace(spec, configs[stage].steps)
     resolved = Resolved(spec, system, configs, {}, stage)
     errors = [*_baseline_errors(spec, system), *worker_errors(spec.resources, system)]
     space = _space(spec, source)
@@ -96,6 +99,14 @@ def resolve(spec: SweepSpec, source: Source | None = None) -> Resolved:
     if errors:
         raise UserErrors(errors)
     return resolved
+
+
+def _with_grace(spec: SweepSpec, steps: int) -> SweepSpec:
+    """The sweep with its grace period written out, so that an extension to more steps judges at the same ones."""
+    if not spec.constraints or spec.stop.grace_steps is not None:
+        return spec
+    stop = spec.stop.model_copy(update={"grace_steps": int(GRACE_SHARE * steps)})
+    return spec.model_copy(update={"stop": stop})
 
 
 def _space(spec: SweepSpec, source: Source | None) -> Space | None:
@@ -160,13 +171,14 @@ def _space_errors(resolved: Resolved) -> Iterable[UserError]:
 
 def _baseline_errors(spec: SweepSpec, system: System) -> Iterable[UserError]:
     names = [stage.name for stage in system.stages]
-    metric = spec.objective.metric.split("/", 1)[1]
+    looked_at = [metric.split("/", 1)[1] for metric in Goals.of(spec).metrics]
     for name in spec.confirm.baselines:
         if name not in names:
             yield UserError("unknown stage", key="confirm.baselines", value=name, fix=nearest(name, names))
-        elif metric not in system.stage(name).metrics:
+        elif missing := [metric for metric in looked_at if metric not in system.stage(name).metrics]:
             yield UserError(
-                f"this stage does not report `{metric}`, so it cannot stand beside the trials",
+                f"this stage does not report `{'`, `'.join(missing)}`, so it cannot stand beside the trials",
                 key="confirm.baselines",
                 value=name,
+                fix=f"It reports: {', '.join(sorted(system.stage(name).metrics))}.",
             )

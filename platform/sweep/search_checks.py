@@ -64,6 +64,11 @@ def search_warnings(resolved: Resolved) -> Iterator[str]:
 
 def _stop_errors(resolved: Resolved) -> Iterator[UserError]:
     stop, objectives = resolved.spec.stop, resolved.spec.objective.goals
+    if stop.grace_steps and not resolved.spec.constraints:
+        yield UserError(
+            "is the time that constraints are given, and this sweep has none", key="stop.grace_steps",
+            value=stop.grace_steps, fix="Leave it out; `stop.min_steps` says when judging begins.",
+        )  # fmt: skip
     if len(objectives) < 2:
         return
     if stop.rule != "none":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -68,13 +69,24 @@ class Constraint(FrozenConfig):
         return self
 
     @property
+    def bound(self) -> float:
+        """The limit itself."""
+        return self.max if self.max is not None else self.min or 0.0
+
+    def breach(self, value: float) -> str:
+        """How a value breaks it, as one line (`refine/cost 31.2 > 25`)."""
+        if math.isnan(value):
+            return f"{self.metric} is not known"
+        return f"{self.metric} {value:.4g} {'>' if self.max is not None else '<'} {self.bound:g}"
+
+    @property
     def text(self) -> str:
         """The constraint as one line (`refine/cost <= 25`)."""
         return f"{self.metric} <= {self.max:g}" if self.max is not None else f"{self.metric} >= {self.min:g}"
 
     def excess(self, value: float) -> float:
         """How far a value lies beyond the limit; 0 or below where it is kept."""
-        return value - self.max if self.max is not None else (self.min or 0.0) - value
+        return value - self.max if self.max is not None else self.bound - value
 
 
 def _read(value: str | Constraint) -> Constraint:

@@ -16,6 +16,9 @@ class Stop(FrozenConfig):
     """`asha`: only the best share at each rung goes on. `median`: below the median of earlier trials stops."""
     min_steps: int = Field(default=1000, gt=0)
     """Steps of the objective's stage before a trial may be stopped; the first rung of `asha`."""
+    grace_steps: int | None = Field(default=None, ge=0)
+    """Steps of the objective's stage in which no rule stops a trial of a sweep with constraints: costs start high. A fifth
+    of the stage when not given. Judging begins at this or `min_steps`, whichever is later."""
     reduction: int = Field(default=3, ge=2)
     """One trial in this many passes a rung of `asha`."""
     startup_trials: int = Field(default=4, ge=1)
@@ -24,6 +27,11 @@ class Stop(FrozenConfig):
     """Evaluations in a row without a better objective after which a trial stops, whatever `rule` says."""
     min_delta: float = Field(default=0.0, ge=0)
     """What counts as better, for `patience`: by more than this, in units of the objective."""
+
+    @property
+    def first_step(self) -> int:
+        """The first step at which a trial may be stopped by a rule or for want of patience."""
+        return max(self.min_steps, self.grace_steps or 0)
 
 
 class Budget(FrozenConfig):

@@ -173,7 +173,7 @@ def test_the_outcome_comes_first_and_is_that_of_the_test_seeds(full):
     page = full.report()
     lead = re.search(r'<p class="lead">(.*?)</p>', page, re.DOTALL)[1]
     # The mean over seeds 10, 11 and 12 is 0.7 again; the search had found 0.72.
-    assert "t0009 is first: success_rate 0.7 (95 % interval" in lead
+    assert "t0009 is the best trial: success_rate 0.7 (95 % interval" in lead
     assert "Against baseline base it is really better: +0.633" in lead
 
 
@@ -197,7 +197,7 @@ def test_one_trial_makes_a_page_without_false_certainty(paths):
     recorder = Recorder(paths)
     recorder.trial("t0000", value=0.4)
     words = Reading(recorder.report()).words
-    assert "t0000 is first: success_rate 0.35" in words
+    assert "t0000 is the best trial: success_rate 0.35" in words
     assert "What mattered" not in words
     assert "Confirmation" not in words
 

@@ -1,0 +1,79 @@
+"""Why the best trial is the best, in one line: among whom, who scored higher and does not count, what stands above it."""
+
+from __future__ import annotations
+
+from ..record.records import SweepRecord
+from .leaderboard import LeaderboardRow, leaderboard
+from .text import counted, number
+
+MOST_NAMED = 2
+"""Trials named that scored higher and broke a limit; the others are counted."""
+
+
+def why_best(record: SweepRecord, row: LeaderboardRow) -> str:
+    """What makes a trial the best of its sweep.
+
+    Args:
+        row: the best one, as :func:`.leaderboard.best` gives it.
+    """
+    rows = [other for other in leaderboard(record) if other.rank is not None]
+    group = [other for other in rows if other.phase == row.phase]
+    where = " on the test seeds" if row.phase == "confirm" else ""
+    parts = [_among(record, row, group) + where]
+    parts += _higher(record, row, group)
+    if row.phase == "search":
+        refuted = [
+            f"{o.trial}: {_broken(record, o)}" for o in rows if o.phase == "confirm" and not o.feasible
+        ]
+        parts += (
+            [f"on the test seeds no confirmed trial kept every limit ({', '.join(refuted)})"]
+            if refuted
+            else []
+        )
+    parts += [
+        f"the {_called(other)} is above it with {number(other.score.mean)}" for other in above(record, row)
+    ]
+    return "; ".join(parts)
+
+
+def above(record: SweepRecord, row: LeaderboardRow) -> list[LeaderboardRow]:
+    """The baselines that are ranked before a confirmed trial."""
+    if row.phase != "confirm" or row.rank is None:
+        return []
+    return [
+        other
+        for other in leaderboard(record)
+        if other.phase == "baseline" and other.rank is not None and other.rank < row.rank
+    ]
+
+
+def _among(record: SweepRecord, row: LeaderboardRow, group: list[LeaderboardRow]) -> str:
+    kept = sum(other.feasible for other in group)
+    if record.goals.constraints and not row.feasible:
+        return f"closest to its limits: none of {counted(len(group), 'trial')} keeps them, here {_broken(record, row)}"
+    kind = "feasible trial" if record.goals.constraints else "trial"
+    if len(record.goals.objectives) > 1:
+        on_front = sum(other.front for other in group)
+        return f"leads the {on_front} on the Pareto front of {counted(kept, kind)}"
+    return f"best of {counted(kept, kind)}"
+
+
+def _higher(record: SweepRecord, row: LeaderboardRow, group: list[LeaderboardRow]) -> list[str]:
+    """The trials with a better objective that break a limit, the best of them first."""
+    if not row.feasible:
+        return []
+    sign = 1 if record.direction == "maximize" else -1
+    ahead = [o for o in group if not o.feasible and sign * (o.score.mean - row.score.mean) > 0]
+    ahead.sort(key=lambda other: -sign * other.score.mean)
+    word = "higher" if sign > 0 else "lower"
+    said = [f"{other.trial} scored {word} but {_broken(record, other)}" for other in ahead[:MOST_NAMED]]
+    left = len(ahead) - MOST_NAMED
+    return [*said, f"so did {left} more"] if left > 0 else said
+
+
+def _broken(record: SweepRecord, row: LeaderboardRow) -> str:
+    return " and ".join(record.goals.broken(row.metrics))
+
+
+def _called(row: LeaderboardRow) -> str:
+    return row.trial.replace("baseline-", "baseline ", 1)

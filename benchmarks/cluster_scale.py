@@ -23,8 +23,8 @@ from pathlib import Path
 import psutil
 import yaml
 from flowsweep.cluster import rig_processes
+from flowsweep.platform.journal.journal import read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import read
 from flowsweep.trainables.tune import REPORTS_PER_S
 
 COMMAND = [sys.executable, "-m", "flowsweep.platform.cli"]
@@ -123,8 +123,8 @@ def measured(nodes: int, spec: dict, trial_s: float, home: Home, variables: dict
     if process.returncode:
         raise SystemExit(f"the sweep ended with {process.returncode}:\n{said.decode()[-2000:]}")
     facts = list(read(journal))
-    began = [fact.time for fact in facts if fact.kind == "trial_placed"]
-    ended = [fact.time for fact in facts if fact.kind == "trial_ended"]
+    began = [fact.time for fact in facts if fact.event.kind == "trial_placed"]
+    ended = [fact.time for fact in facts if fact.event.kind == "trial_ended"]
     return Load(
         nodes, name, len(ended), len(ended) * trial_s, ended[-1] - began[0], after[0] - before[0],
         after[1] - before[1], mib, sum(began[0] <= fact.time <= ended[-1] for fact in facts),

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 from flowsweep.platform.cli.shared import numbers
-from flowsweep.platform.record.records import SweepRecord, TrialRecord
+from flowsweep.platform.journal.state import SweepState, TrialState
 from flowsweep.platform.record.results import LeaderboardRow, leaderboard, savings
 from flowsweep.platform.report.intervals import Comparison, compare
 from flowsweep.trainables.base import load_system
@@ -57,7 +57,7 @@ class Rung:
     against: Comparison | None
 
 
-def confirmation(record: SweepRecord) -> tuple[LeaderboardRow, TrialRecord]:
+def confirmation(record: SweepState) -> tuple[LeaderboardRow, TrialState]:
     """The trial that was trained anew on the test seeds.
 
     Raises:
@@ -70,14 +70,14 @@ def confirmation(record: SweepRecord) -> tuple[LeaderboardRow, TrialRecord]:
     raise UserError(f"confirmed nothing: {'; '.join(sorted(ends))}", key="sweep", value=record.name)
 
 
-def side(trial: TrialRecord, metric: str):
+def side(trial: TrialState, metric: str):
     """Seeds, one value per seed, and episodes, as comparisons want them."""
     last = trial.last_evaluation(metric)
     assert last is not None
     return last.seeds, last.metrics[metric], last.episodes
 
 
-def rungs(records: Mapping[str, SweepRecord], metric: str) -> list[Rung]:
+def rungs(records: Mapping[str, SweepState], metric: str) -> list[Rung]:
     """Every method's result, best first."""
     confirmed = {name: confirmation(record) for name, record in records.items()}
     ours = side(confirmed[AGAINST][1], metric) if AGAINST in confirmed else None

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fidec_ladder import confirmation, side
-from flowsweep.platform.record.records import SweepRecord
+from flowsweep.platform.journal.state import SweepState
 from flowsweep.platform.record.results import savings
 from flowsweep.platform.report.intervals import Comparison, compare
 from flowsweep.trainables.errors import UserError
@@ -92,7 +92,7 @@ def sweep(variant: Mapping[str, Any], options: argparse.Namespace) -> dict[str, 
     }
 
 
-def outcome(variant: str, record: SweepRecord, metric: str) -> Outcome:
+def outcome(variant: str, record: SweepState, metric: str) -> Outcome:
     """What a finished sweep found."""
     row, trial = confirmation(record)
     tuned = {}
@@ -100,7 +100,7 @@ def outcome(variant: str, record: SweepRecord, metric: str) -> Outcome:
         last = name.last_evaluation(metric)
         if last is not None:
             tuned[name.params["refine.kl_radius"]] = sum(last.metrics[metric]) / len(last.metrics[metric])
-    nats = [said.metrics["kl_nats"] for said in trial.measurements if "kl_nats" in said.metrics]
+    nats = [e.event.metrics["kl_nats"] for e in trial.reports if "kl_nats" in e.event.metrics]
     spent = savings(record)
     return Outcome(
         variant=variant,

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from flowsweep.platform.journal.state import SweepState, read_sweep
 from flowsweep.platform.paths import Home, SweepPaths
-from flowsweep.platform.record.records import SweepRecord, read_sweep
 from flowsweep.platform.sweep.plan import make_plan
 from flowsweep.platform.sweep.spec import SweepSpec
 from flowsweep.search_spaces.parameters import named_space
@@ -87,7 +87,7 @@ def amendments(method: Method, options: argparse.Namespace) -> dict[str, dict[st
     return found
 
 
-def carried_out(name: str, method: Method, options: argparse.Namespace) -> SweepRecord:
+def carried_out(name: str, method: Method, options: argparse.Namespace) -> SweepState:
     """The finished sweep of one method: reused, continued or run now.
 
     Raises:
@@ -96,7 +96,7 @@ def carried_out(name: str, method: Method, options: argparse.Namespace) -> Sweep
     return finished_sweep(f"ladder-{name}", sweep_spec(name, method, options))
 
 
-def finished_sweep(prefix: str, wanted: Mapping[str, Any]) -> SweepRecord:
+def finished_sweep(prefix: str, wanted: Mapping[str, Any]) -> SweepState:
     """Reuse, continue or run a sweep, found again by its content.
 
     Args:

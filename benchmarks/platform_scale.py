@@ -26,8 +26,9 @@ from pathlib import Path
 
 import psutil
 import yaml
+from flowsweep.platform.journal.events import Entry
+from flowsweep.platform.journal.journal import read
 from flowsweep.platform.paths import Home, SweepPaths
-from flowsweep.platform.record.journal import Fact, read
 from flowsweep.platform.tracking.tracker import catch_up
 from flowsweep.trainables.lossless_json import dumps
 from plain_tune import plain_tune
@@ -107,8 +108,8 @@ def flowsweep(options: argparse.Namespace, home: Home, environment: Mapping[str,
     file.write_text(yaml.safe_dump(sweep(options)))
     wall_s, cpu_s, mib = watched([*command(), "run", str(file), "--quiet"], environment)
     facts = list(read(home.sweep(NAME).journal))
-    started = [fact.time for fact in facts if fact.kind == "trial_placed"]
-    ended = [fact.time for fact in facts if fact.kind == "trial_ended"]
+    started = [fact.time for fact in facts if fact.event.kind == "trial_placed"]
+    ended = [fact.time for fact in facts if fact.event.kind == "trial_ended"]
     if len(ended) != options.trials:
         raise SystemExit(f"{len(ended)} of {options.trials} trials ended")
     first, third = len(ended) // 4, 3 * len(ended) // 4
@@ -148,14 +149,14 @@ def extended(options: argparse.Namespace, home: Home, environment: Mapping[str, 
 
 def progress_times(paths: SweepPaths) -> list[float]:
     """When steps were put on record."""
-    return [fact.time for fact in read(paths.journal) if fact.kind == "progress"]
+    return [fact.time for fact in read(paths.journal) if fact.event.kind == "progress"]
 
 
 def tracked_per_s(home: Home, folder: Path) -> tuple[int, float]:
     """Facts on record, and how many a second reach an empty MLflow, whose tables are there already."""
     from mlflow import MlflowClient
 
-    facts: list[Fact] = list(read(home.sweep(NAME).journal))
+    facts: list[Entry] = list(read(home.sweep(NAME).journal))
     copy = SweepPaths(folder / "copy" / NAME)
     copy.root.mkdir(parents=True)
     copy.journal.write_bytes(home.sweep(NAME).journal.read_bytes())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.results import SweepRecord, best, leaderboard, read_sweep
+from flowsweep.platform.record.results import SweepState, best, leaderboard, read_sweep
 from flowsweep.platform.report import figures, plots
 from matplotlib.figure import Figure
 
@@ -31,7 +31,7 @@ def main() -> None:
     print(arguments.out)
 
 
-def draw(record: SweepRecord) -> bytes:
+def draw(record: SweepState) -> bytes:
     """The picture as PNG, with as many panels as the sweep has something to show for."""
     first = best(record)
     if first is None:
@@ -56,7 +56,7 @@ def draw(record: SweepRecord) -> bytes:
         return plots.png(figure, dpi=130)
 
 
-def draw_landscape(axes, record: SweepRecord, names: tuple[str, ...], first: str) -> None:
+def draw_landscape(axes, record: SweepState, names: tuple[str, ...], first: str) -> None:
     """The objective over the two parameters that mattered most."""
     space = figures.searched_space(record)
     logs = tuple(getattr(space[name], "log", False) for name in names)
@@ -66,12 +66,12 @@ def draw_landscape(axes, record: SweepRecord, names: tuple[str, ...], first: str
     )
 
 
-def draw_curves(axes, record: SweepRecord, first: str) -> None:
+def draw_curves(axes, record: SweepState, first: str) -> None:
     """Learning curves of the search."""
     plots.draw_curves(axes, figures.curves(record, first), figures.metric_name(record))
 
 
-def draw_estimates(axes, record: SweepRecord, rows) -> None:
+def draw_estimates(axes, record: SweepState, rows) -> None:
     """Confirmations and baselines."""
     plots.draw_estimates(axes, figures.estimates(record, rows), figures.metric_name(record))
 

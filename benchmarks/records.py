@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from flowsweep.platform.journal.events import SweepStarted, TrialProposed
+from flowsweep.platform.journal.journal import Journal, read
 from flowsweep.platform.paths import SweepPaths
-from flowsweep.platform.record.journal import Journal, read
 from flowsweep.platform.record.results import read_sweep, write_tables
 from flowsweep.platform.tracking.tracker import catch_up
+from flowsweep.trainables.events import Progress
 
 METRICS = (
     "critic_loss",
@@ -59,10 +61,10 @@ def start(journal: Journal, trials: int) -> None:
         "dataset": "none",
         "objective": {"metric": "refine/loss", "direction": "minimize"},
     }
-    journal.append("sweep_started", name="benchmark", spec=spec)
+    journal.append(SweepStarted(name="benchmark", spec=spec))
     for n in range(trials):
         journal.append(
-            "trial_proposed", f"t{n}", number=n, phase="search", params={}, seeds=[0], through="refine"
+            TrialProposed(number=n, phase="search", params={}, seeds=[0], through="refine"), f"t{n}"
         )
 
 
@@ -71,14 +73,8 @@ def append(journal: Journal, facts: int, trials: int) -> None:
     for n in range(facts):
         step, metrics = n // trials + 1, {name: [0.125 * n] for name in METRICS}
         journal.append(
-            "progress",
+            Progress(stage="refine", step=step, steps=1000, seeds=[0], metrics=metrics, cpu_s=0.1),
             f"t{n % trials}",
-            stage="refine",
-            step=step,
-            steps=1000,
-            seeds=[0],
-            metrics=metrics,
-            cpu_s=0.1,
         )
 
 

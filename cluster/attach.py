@@ -1,4 +1,4 @@
-"""Watching a sweep from anywhere: its facts, from the folder where that is seen, else through the cluster's own interface."""
+"""Watching a sweep from anywhere: its events, from the folder where that is seen, else through the cluster's own interface."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..platform.errors import Unreachable, UserError
+from ..platform.journal.events import Entry
 from ..platform.paths import Home, SweepPaths
-from ..platform.record.journal import Fact
 from ..trainables.lossless_json import loads
 from ..trainables.redaction import redacted
 from . import jobs
@@ -41,21 +41,21 @@ AGAIN_S = 2.0
 
 @dataclass(frozen=True)
 class Mark:
-    """Between facts: ``now``, all that had happened is told; ``over``, no more come; ``left``, its driver is gone."""
+    """Between entries: ``now``, all that had happened is told; ``over``, no more come; ``left``, its driver is gone."""
 
     kind: Literal["now", "over", "left"]
     job: Job | None = None
     """The sweep's job as it ended, where it has one."""
 
 
-def watch_here(paths: SweepPaths) -> Generator[Fact | Mark, None, None]:
-    """The facts of a sweep whose folder is seen from here, until it is over."""
+def watch_here(paths: SweepPaths) -> Generator[Entry | Mark, None, None]:
+    """Yield the entries of a sweep whose folder is seen from here, until it is over."""
     for said in answers(paths, -1, float("inf")):
-        yield Fact(**said["fact"]) if "fact" in said else Mark(said["mark"])
+        yield _entry(said["entry"]) if "entry" in said else Mark(said["mark"])
 
 
-def watch(to: Target, name: str) -> Generator[Fact | Mark, None, None]:
-    """The facts of a sweep on a cluster, until it is over.
+def watch(to: Target, name: str) -> Generator[Entry | Mark, None, None]:
+    """Yield the entries of a sweep on a cluster, until it is over.
 
     Args:
         name: the sweep's, or one of its jobs'.
@@ -78,10 +78,10 @@ def watch(to: Target, name: str) -> Generator[Fact | Mark, None, None]:
             question = ("relay", job.sweep, "--after", str(after), "--patience-s", f"{patience:g}")
             with contextlib.closing(_asked(client, to, question, job.home, job.python)) as said:
                 for answer in said:
-                    if "fact" in answer:
-                        fact = Fact(**answer["fact"])
-                        after = max(after, fact.seq)
-                        yield fact
+                    if "entry" in answer:
+                        entry = _entry(answer["entry"])
+                        after = max(after, entry.seq)
+                        yield entry
                     elif (mark := answer["mark"]) == "now":
                         yield Mark("now")
             job = jobs.find(client, job.job)
@@ -89,6 +89,10 @@ def watch(to: Target, name: str) -> Generator[Fact | Mark, None, None]:
             yield Mark("over" if mark == "over" else "left", job)
             return
         time.sleep(AGAIN_S)  # its job goes on: the record is about to
+
+
+def _entry(values: Mapping[str, Any]) -> Entry:
+    return Entry.model_validate(values, strict=False)
 
 
 def seen_here(job: Job) -> SweepPaths | None:

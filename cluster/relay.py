@@ -1,7 +1,7 @@
-"""What a client that cannot see the home asks a small job on the cluster: a sweep's facts as they come, or the list.
+"""What a client that cannot see the home asks a small job on the cluster: a sweep's events as they come, or the list.
 
-The job's log is the answer: lines of JSON, which the client reads through Ray's own interface, with its token. A fact is
-sent without what no table shows; what a later fact of the same history supersedes is left out. Nothing is written.
+The job's log is the answer: lines of JSON, which the client reads through Ray's own interface, with its token. An event is
+sent without what no table shows; what a later event of the same history supersedes is left out. Nothing is written.
 """
 
 from __future__ import annotations
@@ -14,8 +14,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..platform.journal.events import (
+    CheckpointsDropped,
+    CheckpointsOverBudget,
+    Entry,
+    Recovered,
+    SessionBegan,
+    StudyRenewed,
+    SweepEnded,
+    TrialStopped,
+)
+from ..platform.journal.journal import tail, writer_of
 from ..platform.paths import Home, SweepPaths
-from ..platform.record.journal import Fact, tail, writer_of
+from ..trainables.events import Checkpointed, Produced, Report, StageComputed
 from ..trainables.lossless_json import dumps
 from .entry import FAILED
 
@@ -26,22 +37,14 @@ LIFE_S = 900.0
 POLL_S = 0.5
 ALONE_S = 5.0
 """How long nobody may write a record that has not ended before the sweep counts as left by its driver."""
-UNSHOWN = frozenset(
-    {
-        "checkpoint",
-        "checkpoints_dropped",
-        "checkpoints_over_budget",
-        "artifact",
-        "recovered",
-        "study_renewed",
-    }
-)
-SUPERSEDED = frozenset({"progress", "evaluated"})
-LEFT_OUT = frozenset({"episodes", "configs", "plan", "versions", "code", "source", "cpu_s", "wall_s"})
+UNSHOWN = (
+    Checkpointed, CheckpointsDropped, CheckpointsOverBudget, Produced, Recovered, StudyRenewed, TrialStopped,
+)  # fmt: skip
+LEFT_OUT = frozenset({"episodes", "configs", "request", "plan", "versions", "code", "cpu_s", "wall_s"})
 
 
 def relay(arguments: Sequence[str]) -> int:
-    """Print a sweep's facts from a given one on, until it is over or this relay's time is."""
+    """Print a sweep's events from a given one on, until it is over or this relay's time is."""
     given = _parser().parse_args(arguments)
     paths = Home.default().sweep(given.sweep)
     deadline = time.monotonic() + given.patience_s
@@ -72,15 +75,15 @@ def tell_sweeps() -> int:
 
 
 def answers(paths: SweepPaths, after: int, life_s: float) -> Iterator[dict[str, Any]]:
-    """What a relay says: ``{"fact": ...}`` each, and ``{"mark": ...}``.
+    """What a relay says: ``{"entry": ...}`` each, and ``{"mark": ...}``.
 
     Marks: ``now`` once all that had happened is told; in the end ``over``, ``left`` (by its driver) or ``more`` (ask again).
     """
     deadline, told = time.monotonic() + life_s, False
-    for facts, end in batches(paths):
-        for fact in shortened(fact for fact in facts if fact.seq > after):
-            yield {"fact": asdict(fact)}
-        if not facts and not told:
+    for entries, end in batches(paths):
+        for entry in shortened(entry for entry in entries if entry.seq > after):
+            yield {"entry": entry.model_dump(exclude_unset=True)}
+        if not entries and not told:
             told = True
             yield {"mark": "now"}
         if end or time.monotonic() > deadline:
@@ -88,17 +91,15 @@ def answers(paths: SweepPaths, after: int, life_s: float) -> Iterator[dict[str, 
             return
 
 
-def batches(paths: SweepPaths, poll_s: float = POLL_S) -> Iterator[tuple[list[Fact], str]]:
+def batches(paths: SweepPaths, poll_s: float = POLL_S) -> Iterator[tuple[list[Entry], str]]:
     """The record as it grows, and after all that is there: empty while it is written, else ``over`` or ``left``."""
-    place, over, alone_since = 0, False, None
+    position, over, alone_since = 0, False, None
     while True:
-        facts, place = tail(paths.journal, place)
-        for fact in facts:
-            over = fact.kind == "sweep_ended" or (
-                over and fact.kind not in ("sweep_started", "sweep_resumed")
-            )
-        if facts:
-            yield facts, ""
+        entries, position = tail(paths.journal, position)
+        for entry in entries:
+            over = isinstance(entry.event, SweepEnded) or (over and not isinstance(entry.event, SessionBegan))
+        if entries:
+            yield entries, ""
             continue
         alone = writer_of(paths.journal) is None
         alone_since = (alone_since or time.monotonic()) if alone else None
@@ -107,22 +108,21 @@ def batches(paths: SweepPaths, poll_s: float = POLL_S) -> Iterator[tuple[list[Fa
         time.sleep(poll_s)
 
 
-def shortened(facts: Iterable[Fact]) -> Iterator[Fact]:
-    """What a table needs of some consecutive facts."""
-    kept = [
-        fact for fact in facts if fact.kind not in UNSHOWN and not (fact.kind == "decision" and fact.trial)
-    ]
-    newest = {_series(fact): fact.seq for fact in kept if fact.kind in SUPERSEDED}
-    for fact in kept:
-        if fact.kind in SUPERSEDED and newest[_series(fact)] != fact.seq:
+def shortened(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield what a table needs of some consecutive entries."""
+    kept = [entry for entry in entries if not isinstance(entry.event, UNSHOWN)]
+    newest = {_series(entry): entry.seq for entry in kept if isinstance(entry.event, Report)}
+    for entry in kept:
+        event = entry.event
+        if isinstance(event, Report) and newest[_series(entry)] != entry.seq:
             continue
-        data = {
-            key: value
-            for key, value in fact.data.items()
-            if key not in LEFT_OUT or fact.kind == "stage_computed"
-        }
-        yield Fact(fact.seq, fact.time, fact.kind, fact.trial, data)
+        if not isinstance(event, StageComputed):
+            told = {name: getattr(event, name) for name in event.model_fields_set - LEFT_OUT}
+            event = type(event).model_construct(**{**told, "kind": event.kind})  # type: ignore[arg-type]
+        yield Entry.model_construct(seq=entry.seq, time=entry.time, trial=entry.trial, event=event)
 
 
-def _series(fact: Fact) -> tuple:
-    return fact.trial, fact.kind, fact.data.get("stage"), tuple(fact.data.get("seeds", ()))
+def _series(entry: Entry) -> tuple:
+    report = entry.event
+    assert isinstance(report, Report)
+    return entry.trial, report.kind, report.stage, report.seeds

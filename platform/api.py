@@ -161,11 +161,10 @@ class Sweep:
         import optuna
 
         from .going_on.renewal import current_study
-        from .record.journal import read
         from .search.storages import open_storage, study_name
 
         setting = self.spec.search.storage
-        name = current_study(study_name(setting, self.paths), list(read(self.paths.journal)))
+        name = current_study(study_name(setting, self.paths), read_sweep(self.paths, keep_reports=False))
         return optuna.load_study(study_name=name, storage=open_storage(setting, self.paths))
 
     def policy(self, trial: str = "best", device: str = "cpu") -> Any:
@@ -220,7 +219,7 @@ class Sweep:
 
     def _repr_html_(self) -> str:
         record = read_sweep(self.paths)
-        spec = record.started.get("spec", {})
+        spec = record.spec
         goal, top = spec.get("objective", {}), self.best
         lines = [
             f"<b>{escape(self.name)}</b> · {escape(record.status)} · {escape(label_of(spec.get('system', '')))} · "
@@ -370,7 +369,7 @@ def _carry_out(made: Plan, home: Home, address: str | None, progress: bool, goin
     from rich import get_console
 
     from .driver import run_sweep
-    from .record.journal import read
+    from .journal.journal import read
     from .running.live import LiveView
 
     journal = home.sweep(made.spec.name).journal

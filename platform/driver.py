@@ -1,4 +1,4 @@
-"""The one readable loop: a plan becomes proposed trials, placed trials, recorded facts, confirmed results."""
+"""The one readable loop: a plan becomes proposed trials, placed trials, recorded events, confirmed results."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..trainables.artifacts import write_text
+from ..trainables.events import Event
 from ..trainables.user_code.code import short_name
 from .errors import Unreachable, behind
 from .going_on.named_code import remember_code
 from .going_on.provenance import provenance
 from .going_on.taking_up import Going, check_going, take_up
+from .journal.events import CapacityChanged, Entry, Sending, SweepResumed, SweepStarted
+from .journal.journal import Journal
+from .journal.state import SweepState
 from .paths import Home, SweepPaths
-from .record.journal import Fact, Journal, read
 from .running.budget import Meter
 from .running.checkpoint_budget import within_budget
 from .running.conclude import conclude
@@ -49,7 +52,7 @@ class Outcome:
 
     Attributes:
         status: ``finished``, ``interrupted``, or ``failed``: no trial could be trained.
-        unsent: facts that still wait for the tracker.
+        unsent: events that still wait for the tracker.
         no_report: why the report page could not be written, if so.
         broken_off: whether it was told to leave while it was being concluded.
     """
@@ -67,7 +70,7 @@ def run_sweep(
     *,
     address: str | None = None,
     going: Going = Going(),
-    watch: Callable[[Fact], None] = print,
+    watch: Callable[[Entry], None] = print,
 ) -> Outcome:
     """Carry a plan out, here or on the Ray cluster at ``address``.
 
@@ -76,7 +79,7 @@ def run_sweep(
         home: where everything is kept.
         address: Ray address (``auto`` on a cluster node); an embedded Ray when None.
         going: whether it is started, or how one on record is gone on with.
-        watch: shown every fact as it is recorded, and every pulse.
+        watch: shown every event as it is recorded, and every pulse.
 
     Raises:
         Refused: the name is taken, there is nothing to resume or to retry, somebody else runs it, or data or code changed.
@@ -95,19 +98,22 @@ def run_sweep(
         before, despite = take_up(plan, paths, journal, going, watch)
         _write_spec(paths, plan)
         remember_code(plan, paths)
-        started = any(fact.kind == "sweep_started" for fact in before)
-        kind = "sweep_resumed" if started else "sweep_started"
-        watch(journal.append(kind, **provenance(plan), **despite))
-        search = open_search(plan, home, paths, before, partial(_record, journal, watch))
+        state = SweepState.of(before, paths, keep_reports=False)
+        began = {**provenance(plan), **despite}
+        entry = journal.append(SweepResumed(**began) if state.started else SweepStarted(**began))
+        state.apply(entry)
+        watch(entry)
+        search = open_search(plan, home, paths, state, partial(_record, journal, watch))
         budget_gib = plan.spec.checkpoints.budget_gib
         watch = within_budget(budget_gib, paths.trials, before, journal.append, watch)
         meter = Meter(plan.spec.budget, plan.spec.resources.gpus, before)
-        desk = Desk(journal, plan.spec, search, watch, meter, stopping.ask, FirstFailures(before))
+        desk = Desk(journal, plan.spec, search, watch, meter, stopping.ask, FirstFailures(before), state)
+        del before
         tracker, ending, no_report = _tracker(plan, home, paths), Ending(journal, watch), "broken off"
         stopping.gone, stopping.last_word = ended_daemon, partial(_last_word, ending)
         try:
             for phase in (search_requests, confirmations):
-                requests = phase(plan, desk, search, list(read(paths.journal)))
+                requests = phase(plan, desk, search)
                 spent = desk.exhausted if phase is search_requests else lambda: False
                 draw = partial(next, requests, None)
                 queue = TrialQueue(draw, desk, room.now, room.cores, stopping.is_set, spent)
@@ -168,8 +174,8 @@ def _without_ray(error: Exception, stopping: Stopping, ending: Ending) -> NoRetu
     raise error
 
 
-def _record(journal: Journal, watch: Callable[[Fact], None], kind: str, **data: Any) -> None:
-    watch(journal.append(kind, **data))
+def _record(journal: Journal, watch: Callable[[Entry], None], event: Event) -> None:
+    watch(journal.append(event))
 
 
 def _tracker(plan: Plan, home: Home, paths: SweepPaths) -> Tracker:
@@ -211,11 +217,11 @@ def _place(plan: Plan, paths: SweepPaths, queue: TrialQueue, marshal: Marshal, s
     shutil.rmtree(paths.ray, ignore_errors=True)  # Tune's own notes; nothing here reads them
 
 
-def _drained(tracker: Tracker, stopping: Stopping, watch: Callable[[Fact], None]) -> int:
-    """Let the tracker take what it has not yet got, unless there is no time; how many facts that leaves."""
+def _drained(tracker: Tracker, stopping: Stopping, watch: Callable[[Entry], None]) -> int:
+    """Let the tracker take what it has not yet got, unless there is no time; return how many events that leaves."""
 
     def tell(left: int) -> None:
-        watch(Fact(-1, time.time(), "sending", data={"unsent": left}))
+        watch(Entry(seq=-1, time=time.time(), event=Sending(unsent=left)))
 
     try:
         with stopping.breaking_off():
@@ -226,8 +232,8 @@ def _drained(tracker: Tracker, stopping: Stopping, watch: Callable[[Fact], None]
         return tracker.close(HURRIED_DRAIN_S)
 
 
-def _tell_places(journal: Journal, watch: Callable[[Fact], None], count: Count) -> None:
-    _record(journal, watch, "places", trials=count.trials, fit=count.fit, reason=count.reason)
+def _tell_places(journal: Journal, watch: Callable[[Entry], None], count: Count) -> None:
+    _record(journal, watch, CapacityChanged(trials=count.trials, fit=count.fit, reason=count.reason))
 
 
 def _write_spec(paths: SweepPaths, plan: Plan) -> None:

@@ -17,7 +17,7 @@ from ..trainables.exported import ABOUT, FORMAT, policy_folder
 from .errors import Refused, UserError, nearest
 from .export_readme import readme
 from .paths import Home, SweepPaths
-from .record.results import SweepRecord, TrialRecord, best, read_sweep, tables
+from .record.results import SweepState, TrialState, best, read_sweep, tables
 from .store.base import size_of
 from .store.opening import open_store
 from .sweep.yaml_file import dump_yaml
@@ -80,7 +80,7 @@ def export(paths: SweepPaths, home: Home, folder: Path, trial: str = "best") -> 
     return Exported(folder, record.name, chosen.trial, chosen.progress[0], chosen.value, files)
 
 
-def best_checkpoint(paths: SweepPaths, trial: TrialRecord) -> dict[str, Any] | None:
+def best_checkpoint(paths: SweepPaths, trial: TrialState) -> dict[str, Any] | None:
     """Where the state with the trial's best objective is kept, if it is: step, objective, path."""
     for folder in sorted((paths.trials / trial.trial).glob(f"{trial.through}*")):
         if found := best_of(folder):
@@ -88,7 +88,7 @@ def best_checkpoint(paths: SweepPaths, trial: TrialRecord) -> dict[str, Any] | N
     return None
 
 
-def _chosen(record: SweepRecord, trial: str) -> TrialRecord:
+def _chosen(record: SweepState, trial: str) -> TrialState:
     if trial != "best":
         if trial not in record.trials:
             raise UserError(
@@ -101,10 +101,10 @@ def _chosen(record: SweepRecord, trial: str) -> TrialRecord:
     return record.trials[row.trial]
 
 
-def _policies(record: SweepRecord, trial: TrialRecord, home: Home) -> dict[int, Path]:
+def _policies(record: SweepState, trial: TrialState, home: Home) -> dict[int, Path]:
     """A verified folder with the last stage's output for every seed: the trial's own, or a shared one of the store."""
     root = record.paths.root
-    own = [root / path for role, path in trial.artifacts if role == "policy"]
+    own = [root / artifact.path for artifact in trial.artifacts if artifact.role == "policy"]
     keys = {use.seed: use.key for use in trial.stages if use.stage == trial.through}
     found: dict[int, Path] = {}
     try:
@@ -114,7 +114,7 @@ def _policies(record: SweepRecord, trial: TrialRecord, home: Home) -> dict[int, 
                 verify(folder)
                 found[seed] = folder
             elif seed in keys:
-                store = open_store(home, record.started["spec"].get("storage", {}).get("stages"))
+                store = open_store(home, record.spec.get("storage", {}).get("stages"))
                 found[seed] = store.fetch(keys[seed])
     except Damaged as error:
         raise UserError(
@@ -135,7 +135,7 @@ def _policies(record: SweepRecord, trial: TrialRecord, home: Home) -> dict[int, 
     return found
 
 
-def _write(aside: Path, record: SweepRecord, trial: TrialRecord, sources: Mapping[int, Path]) -> None:
+def _write(aside: Path, record: SweepState, trial: TrialState, sources: Mapping[int, Path]) -> None:
     import pyarrow.compute as compute
     import pyarrow.parquet as parquet
 
@@ -144,7 +144,7 @@ def _write(aside: Path, record: SweepRecord, trial: TrialRecord, sources: Mappin
         verify(aside / policy_folder(seed))
     about = _about(record, trial)
     stages = {name: dict(config) for name, config in trial.configs.items()}
-    spec = record.started["spec"]
+    spec = record.spec
     config = {"system": spec["system"], **record.source.named, "stages": stages}
     (aside / "config.yaml").write_text(dump_yaml(config), encoding="utf-8")
     (aside / ABOUT).write_text(json.dumps(about, indent=2, allow_nan=False), encoding="utf-8")
@@ -155,22 +155,23 @@ def _write(aside: Path, record: SweepRecord, trial: TrialRecord, sources: Mappin
     (aside / "README.md").write_text(readme(about), encoding="utf-8")
 
 
-def _about(record: SweepRecord, trial: TrialRecord) -> dict[str, Any]:
+def _about(record: SweepState, trial: TrialState) -> dict[str, Any]:
     """Everything a person or a program must know to use and to trust it."""
     started, (step, steps) = record.started, trial.progress
+    assert started is not None
     value = trial.value if trial.value is not None and abs(trial.value) < float("inf") else None
     return {
         "format": FORMAT,
         "sweep": record.name,
         "trial": trial.trial,
         "confirms": trial.confirms,
-        "system": started["spec"]["system"],
+        "system": record.spec["system"],
         "stage": trial.through,
         "seeds": list(trial.seeds),
         "split": "tune" if trial.phase == "search" else "test",
         "params": dict(trial.params),
         "configs": {name: dict(config) for name, config in trial.configs.items()},
-        "metric": f"{trial.through}/{record.metric.split('/', 1)[1]}",
+        "metric": f"{trial.through}/{record.metric.bare}",
         "value": value,
         "step": step,
         "steps": steps,
@@ -181,5 +182,8 @@ def _about(record: SweepRecord, trial: TrialRecord) -> dict[str, Any]:
             "fingerprint": record.source_facts.get("fingerprint"),
         },
         "stage_keys": {f"{use.stage} seed {use.seed}": use.key for use in trial.stages},
-        **{name: started.get(name) for name in ("flowsweep_version", "code_version", "device", "versions")},
+        **{
+            name: getattr(started, name)
+            for name in ("flowsweep_version", "code_version", "device", "versions")
+        },
     }

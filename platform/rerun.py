@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,15 +13,15 @@ from typing import Any, Literal
 from ..trainables.base import load_system
 from ..trainables.code_digest import code_differences, system_code
 from ..trainables.config import parse
-from ..trainables.events import Event
+from ..trainables.events import Evaluated, Event, Report
+from ..trainables.names import MetricName
 from ..trainables.request import TrialRequest, Workers
 from ..trainables.user_code.code import names_code
 from ..trainables.walk import Walk
 from .errors import Refused, UserError, nearest
-from .going_on.courses import courses
 from .going_on.provenance import changed_since
+from .journal.state import SweepState
 from .paths import Home, SweepPaths
-from .record.journal import Fact, read
 from .record.results import best, read_sweep
 from .report.intervals import episode_values
 from .store.base import Stages
@@ -36,7 +36,6 @@ RULE = (
     "within noise: the objective differs by no more than the 95 % interval of the difference of the two "
     "evaluations. not reproduced: anything else."
 )
-COMPARED = ("progress", "evaluated")
 
 
 @dataclass(frozen=True)
@@ -90,39 +89,39 @@ def rerun(
         UserError: there is no such trial, or it never finished.
         Refused: the user's own code has changed.
     """
-    facts = list(read(paths.journal))
-    started = next(fact for fact in facts if fact.kind == "sweep_started")
-    name = best_trial(paths) if trial == "best" else trial
-    known = {fact.trial: fact for fact in facts if fact.kind == "trial_proposed" and fact.trial}
-    if name not in known:
-        raise UserError("no such trial in this sweep", key="--trial", value=name, fix=nearest(name, known))
-    course = courses(facts)[name]
-    recorded = course.facts
-    if not any(fact.kind == "evaluated" for fact in recorded):
+    sweep = read_sweep(paths)
+    name = best_trial(sweep) if trial == "best" else trial
+    known = sweep.trials.get(name)
+    if known is None or known.request is None:
+        fix = nearest(name, sweep.trials)
+        raise UserError("no such trial in this sweep", key="--trial", value=name, fix=fix)
+    if not known.evaluations:
         raise UserError(
             "this trial was never scored, so there is nothing to compare", key="--trial", value=name
         )
-    given = {**course.request} | {"illustrate": False} | ({"device": device} if device else {})
-    request, changes = _alone_or_spread(TrialRequest.recorded(given), spread)
-    changes += _code_changes(facts, request.system, anyway)
-    crowd = _room(started) if request.workers.counts else contextlib.nullcontext()
+    changed = {"illustrate": False} | ({"device": device} if device else {})
+    request, changes = _alone_or_spread(known.request.model_copy(update=changed), spread)
+    changes += _code_changes(sweep, request.system, anyway)
+    crowd = _room(sweep) if request.workers.counts else contextlib.nullcontext()
     with crowd, tempfile.TemporaryDirectory(prefix="rerun-", dir=paths.root) as folder:
-        store = _recorded_store(started, home) if reuse_stages else StageStore(Path(folder) / "stages")
+        store = _recorded_store(sweep, home) if reuse_stages else StageStore(Path(folder) / "stages")
         events = []
         for event in Walk(request, store, Path(folder) / "trial"):
             watch(event)
-            events.append(event.to_json())
+            events.append(event)
     # A baseline is scored on its own last stage.
-    metric = f"{request.through}/{started.data['spec']['objective']['metric'].split('/', 1)[1]}"
-    changes += changed_since(started.data, request.device)
+    metric = MetricName(f"{request.through}/{sweep.metric.bare}")
+    assert sweep.started is not None
+    changes += changed_since(sweep.started, request.device)
+    recorded = [entry.event for entry in known.reports]
     return compare(name, metric, recorded, events, changes)
 
 
-def _code_changes(facts: Sequence[Fact], system: str, anyway: bool) -> tuple[str, ...]:
+def _code_changes(sweep: SweepState, system: str, anyway: bool) -> tuple[str, ...]:
     """What has changed of a file of the user's own since it was last run; of a registered system the version tells."""
     if not names_code(system):
         return ()
-    then = [fact.data["code"] for fact in facts if fact.kind in ("sweep_started", "sweep_resumed")][-1]
+    then = sweep.started.code if sweep.started else {}
     found = tuple(code_differences(then, system_code(load_system(system))))
     if found and not anyway:
         raise Refused(
@@ -146,7 +145,7 @@ def _alone_or_spread(request: TrialRequest, spread: bool) -> tuple[TrialRequest,
 
 
 @contextlib.contextmanager
-def _room(started: Fact) -> Iterator[None]:
+def _room(sweep: SweepState) -> Iterator[None]:
     """An embedded Ray that has room for the sweep's workers.
 
     Raises:
@@ -155,21 +154,21 @@ def _room(started: Fact) -> Iterator[None]:
     from .driver import connection
 
     with connection(None):
-        concurrent_trials(parse(Resources, started.data["spec"]["resources"]), nodes())
+        concurrent_trials(parse(Resources, sweep.spec["resources"]), nodes())
         yield
 
 
-def _recorded_store(started: Fact, home: Home) -> Stages:
-    return open_store(home, started.data["spec"].get("storage", {}).get("stages"))
+def _recorded_store(sweep: SweepState, home: Home) -> Stages:
+    return open_store(home, sweep.spec.get("storage", {}).get("stages"))
 
 
-def best_trial(paths: SweepPaths) -> str:
+def best_trial(sweep: SweepState) -> str:
     """The trial that came out best, the same that `best` shows and `export` writes: a confirmation where there is one.
 
     Raises:
         UserError: none ran to its end.
     """
-    row = best(read_sweep(paths))
+    row = best(sweep)
     if row is None:
         raise UserError(
             "no trial of this sweep has finished", fix="See `flowsweep show` for what became of them."
@@ -180,36 +179,31 @@ def best_trial(paths: SweepPaths) -> str:
 def compare(
     trial: str,
     metric: str,
-    recorded: Sequence[Fact],
-    events: Sequence[Mapping[str, Any]],
+    recorded: Sequence[Event],
+    events: Sequence[Event],
     changes: tuple[str, ...],
 ) -> Verdict:
-    """Set recorded facts against the events of a rerun; ``metric`` is ``stage/metric``."""
-    stage, name = metric.split("/", 1)
-    new = {_place(event): event for event in events if event["kind"] in COMPARED}
+    """Set recorded events against those of a rerun; ``metric`` is ``stage/metric``."""
+    stage, name = MetricName(metric).stage, MetricName(metric).bare
+    new = {_series(event): event for event in events if isinstance(event, Report)}
     compared = equal = 0
     first_difference = None
     before = after = None
-    for fact in recorded:
-        if fact.kind not in COMPARED:
+    for report in recorded:
+        if not isinstance(report, Report) or (event := new.get(_series(report))) is None:
             continue
-        event = new.get(_place({"kind": fact.kind, **fact.data}))
-        if event is None:
-            continue
-        for what, old, fresh in _values(fact.data, event):
+        for what, old, fresh in _values(report, event):
             compared += 1
             equal += _same(old, fresh)
             if first_difference is None and not _same(old, fresh):
-                first_difference = (
-                    f"{fact.data['stage']} step {fact.data['step']:,}, {what}: {old!r} then, {fresh!r} now"
-                )
-        if fact.kind == "evaluated" and fact.data["stage"] == stage and name in fact.data["metrics"]:
-            before, after = fact.data, event
-    if before is None or after is None:
+                first_difference = f"{report.stage} step {report.step:,}, {what}: {old!r} then, {fresh!r} now"
+        if isinstance(report, Evaluated) and report.stage == stage and name in report.metrics:
+            before, after = report, event
+    if before is None or not isinstance(after, Evaluated):
         return Verdict(
             "not reproduced", trial, metric, None, None, compared, equal, "nothing comparable", None, changes
         )
-    old_value, new_value = _mean(before["metrics"][name]), _mean(after["metrics"][name])
+    old_value, new_value = before.mean(name), after.mean(name)
     margin = difference_margin(before, after, name)
     if compared and equal == compared:
         verdict = "reproduced"
@@ -219,13 +213,13 @@ def compare(
         verdict = "not reproduced"
     return Verdict(
         verdict, trial, metric, old_value, new_value, compared, equal, first_difference, margin, changes,
-        before["step"],
+        before.step,
     )  # fmt: skip
 
 
-def difference_margin(before: Mapping[str, Any], after: Mapping[str, Any], metric: str) -> float | None:
+def difference_margin(before: Evaluated, after: Evaluated, metric: str) -> float | None:
     """Half-width of the 95 % interval of the difference of two evaluations (Welch), from their episodes."""
-    old, new = (episode_values(metric, side["episodes"]) for side in (before, after))
+    old, new = (episode_values(metric, side.episodes) for side in (before, after))
     if len(old) < 2 or len(new) < 2:
         return None
     from scipy import stats
@@ -240,22 +234,18 @@ def difference_margin(before: Mapping[str, Any], after: Mapping[str, Any], metri
     return float(stats.t.ppf(0.975, freedom) * math.sqrt(variance))
 
 
-def _values(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    for name, values in old["metrics"].items():
+def _values(old: Report, new: Report) -> Iterator[tuple[str, Any, Any]]:
+    for name, values in old.metrics.items():
         for lane, value in enumerate(values):
-            fresh = new["metrics"].get(name, [])
-            yield f"{name} of seed {old['seeds'][lane]}", value, fresh[lane] if lane < len(fresh) else None
+            fresh = new.metrics.get(name, [])
+            yield f"{name} of seed {old.seeds[lane]}", value, fresh[lane] if lane < len(fresh) else None
 
 
-def _place(event: Mapping[str, Any]) -> tuple:
-    return event["kind"], event["stage"], event["step"], tuple(event["seeds"])
+def _series(report: Report) -> tuple:
+    return report.kind, report.stage, report.step, report.seeds
 
 
 def _same(old: Any, new: Any) -> bool:
     return old == new or (
         isinstance(old, float) and isinstance(new, float) and math.isnan(old) and math.isnan(new)
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

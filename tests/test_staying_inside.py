@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from flowsweep.cluster.relay import relay
 from flowsweep.platform.errors import UserError
+from flowsweep.platform.journal.events import Entry, TrialProposed, TrialRetried
+from flowsweep.platform.journal.journal import Journal, read
+from flowsweep.platform.journal.state import SweepState
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Fact, Journal, read
-from flowsweep.platform.record.records import record_of
 from flowsweep.platform.report.figures import media_pictures
 from flowsweep.platform.store.base import checked_key
 from flowsweep.platform.store.object_files import checked_address
@@ -19,6 +20,7 @@ from flowsweep.platform.tracking.sender import Sender
 from flowsweep.trainables.data.dataset import EvaluationSpec
 from flowsweep.trainables.data.names import parse_name
 from flowsweep.trainables.envs.build import make_environment
+from flowsweep.trainables.events import Produced
 
 WAYS_OUT = (
     "..", "../x", "a/../../x", "/etc/passwd", "a/b", "a\\b", "a\0b", ".hidden", "", " ", "a\n", "a" * 81, "~root",
@@ -79,24 +81,27 @@ def sweep(tmp_path):
         "trials/../../../../outside.png",
     ]
     with Journal(paths.journal) as journal:
-        journal.append("trial_proposed", "t0")
+        journal.append(TrialProposed(), "t0")
         for name in named:
-            journal.append("artifact", "t0", path=name, role="media")
+            journal.append(Produced(path=name, role="media"), "t0")
     return paths, named
 
 
 @pytest.mark.parametrize("trial", ["../../other", "..", "/etc", "t0/../../x"])
 def test_no_trials_name_in_a_record_leads_out_of_the_sweep(tmp_path, trial):
     with Journal(tmp_path / "journal.jsonl") as journal:
-        journal.append("trial_retried", trial)
+        journal.append(TrialRetried(failure="preempted"), trial)
     with pytest.raises(UserError, match="the record is damaged at line 1"):
         list(read(tmp_path / "journal.jsonl"))
 
 
 def test_no_picture_from_outside_comes_into_a_report(sweep):
     paths, named = sweep
-    facts = [Fact(i, 0.0, "artifact", "t0", {"path": name, "role": "media"}) for i, name in enumerate(named)]
-    record = record_of([Fact(0, 0.0, "trial_proposed", "t0", {}), *facts], paths)
+    facts = [
+        Entry(seq=i, time=0.0, trial="t0", event=Produced(path=name, role="media"))
+        for i, name in enumerate(named)
+    ]
+    record = SweepState.of([Entry(seq=0, time=0.0, trial="t0", event=TrialProposed()), *facts], paths)
     assert len(record.trials["t0"].artifacts) == len(named)
     assert media_pictures(record) == []
 

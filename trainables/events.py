@@ -1,163 +1,196 @@
-"""What a trial says while it walks through its stages: plain, typed, JSON-ready facts."""
+"""What a trial says while it goes through its stages: frozen, typed events, written as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 
-@dataclass(frozen=True)
-class Event:
-    """Base: ``kind`` names the fact in the journal."""
+def mean_over_seeds(lanes: Sequence[float]) -> float:
+    """Return the mean of one value per seed."""
+    return sum(lanes) / len(lanes)
 
-    kind: ClassVar[str]
+
+class Event(BaseModel):
+    """Something that happened; ``kind`` tells the events of a journal apart."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: str
 
     def to_json(self) -> dict[str, Any]:
-        """The journal's form: the fields and the kind."""
-        return {"kind": self.kind, **asdict(self)}
+        """Return the fields and the kind as plain values."""
+        return self.model_dump()
 
 
-@dataclass(frozen=True)
 class StageComputed(Event):
-    """A stage's output was computed by this trial and published under ``key``.
+    """A stage's output was computed by this trial and published in the store."""
 
-    ``reason`` says why, where it had been stored or claimed before: damage, or a holder that was lost.
-    """
-
-    kind: ClassVar[str] = "stage_computed"
+    kind: Literal["stage_computed"] = "stage_computed"
     stage: str
     key: str
+    """Content address of the output."""
     seed: int
-    steps: int
-    cpu_s: float
-    wall_s: float
-    bytes: int
+    steps: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    bytes: int = 0
     reason: str | None = None
+    """Why, where it had been stored or claimed before: damage, or a holder that was lost."""
 
 
-@dataclass(frozen=True)
 class StageReused(Event):
-    """A stage's output was taken from the store; ``saved_cpu_s`` is what computing it had cost."""
+    """A stage's output was taken from the store."""
 
-    kind: ClassVar[str] = "stage_reused"
+    kind: Literal["stage_reused"] = "stage_reused"
     stage: str
     key: str
     seed: int
     saved_cpu_s: float
+    """Process time that computing it had cost."""
 
 
-@dataclass(frozen=True)
-class Progress(Event):
-    """Training metrics, each a list with one mean per lane over the updates since the last report.
+class Report(Event):
+    """Base of the events that carry metrics: one value per seed, by bare name."""
 
-    ``cpu_s`` and ``wall_s`` are the process time and the elapsed time those updates took, for all lanes together.
-    """
-
-    kind: ClassVar[str] = "progress"
     stage: str
     step: int
     steps: int
-    seeds: Sequence[int]
+    """The last step of the stage."""
+    seeds: tuple[int, ...]
     metrics: Mapping[str, Sequence[float]]
-    cpu_s: float
+    cpu_s: float = 0.0
+    """Process time since the last report, for all seeds together."""
+
+    def means(self) -> dict[str, float]:
+        """Return every metric averaged over the seeds."""
+        return {name: mean_over_seeds(lanes) for name, lanes in self.metrics.items() if len(lanes)}
+
+    def mean(self, metric: str) -> float:
+        """Return one metric averaged over the seeds."""
+        return mean_over_seeds(self.metrics[metric])
+
+
+class Progress(Report):
+    """Training metrics: means over the updates since the last report."""
+
+    kind: Literal["progress"] = "progress"
     wall_s: float = 0.0
+    """Elapsed time of those updates."""
 
 
-@dataclass(frozen=True)
-class Evaluated(Event):
-    """Scores of an evaluation: metrics and per-episode values, a list with one entry per lane."""
+class Evaluated(Report):
+    """Scores of an evaluation: metrics, and what every episode gave."""
 
-    kind: ClassVar[str] = "evaluated"
-    stage: str
-    step: int
-    steps: int
-    seeds: Sequence[int]
-    metrics: Mapping[str, Sequence[float]]
-    episodes: Sequence[Mapping[str, Sequence[float]]]
-    episodes_spent: int
-    cpu_s: float
+    kind: Literal["evaluated"] = "evaluated"
+    episodes: Sequence[Mapping[str, Sequence[float]]] = ()
+    """Per seed, values of every episode by name."""
+    episodes_spent: int = 0
 
 
-@dataclass(frozen=True)
 class Checkpointed(Event):
-    """The state of a stage was stored under ``path``, relative to the trial's folder."""
+    """The state of a stage was stored."""
 
-    kind: ClassVar[str] = "checkpoint"
+    kind: Literal["checkpoint"] = "checkpoint"
     stage: str
     step: int
     path: str
+    """Relative to the trial's folder."""
 
 
-@dataclass(frozen=True)
 class CheckpointSkipped(Event):
     """The state of a stage could not be stored, for want of room; the trial goes on without that checkpoint."""
 
-    kind: ClassVar[str] = "checkpoint_skipped"
+    kind: Literal["checkpoint_skipped"] = "checkpoint_skipped"
     stage: str
     step: int
     reason: str
 
 
-@dataclass(frozen=True)
 class CheckpointDamaged(Event):
-    """The checkpoint of ``step`` was not what had been written; the stage went on from ``resumed_step`` (0: anew)."""
+    """A checkpoint was not what had been written; the stage resumed from the one before it."""
 
-    kind: ClassVar[str] = "checkpoint_damaged"
+    kind: Literal["checkpoint_damaged"] = "checkpoint_damaged"
     stage: str
     step: int
     reason: str
     resumed_step: int
+    """Where it resumed; 0 from the start."""
 
 
-@dataclass(frozen=True)
 class Continued(Event):
-    """A stage was taken up again from the checkpoint at ``step``, by this process."""
+    """A stage was resumed from a checkpoint, by this process."""
 
-    kind: ClassVar[str] = "continued"
+    kind: Literal["continued"] = "continued"
     stage: str
     step: int
     steps: int
-    seeds: Sequence[int]
+    seeds: tuple[int, ...]
 
 
-@dataclass(frozen=True)
 class Produced(Event):
-    """A file or folder the trial leaves behind, ``path`` relative to the trial's folder.
+    """A file or folder that a trial, or the sweep, leaves behind."""
 
-    ``role`` is one of ``policy``, ``media``, ``log``.
-    """
-
-    kind: ClassVar[str] = "artifact"
+    kind: Literal["artifact"] = "artifact"
     path: str
+    """Relative to the trial's folder; in the journal, to the sweep's."""
     role: str
+    """``policy``, ``media``, ``log``, ``config``, ``table`` or ``report``."""
 
 
-@dataclass(frozen=True)
 class Pulse(Event):
     """Still working: shown while running, not recorded."""
 
-    kind: ClassVar[str] = "pulse"
+    kind: Literal["pulse"] = "pulse"
     stage: str
     step: int
     steps: int
 
 
-@dataclass(frozen=True)
 class Waiting(Event):
-    """Another trial is computing a stage this one needs."""
+    """Another trial computes a stage that this one needs: shown while running, not recorded."""
 
-    kind: ClassVar[str] = "waiting"
+    kind: Literal["waiting"] = "waiting"
     stage: str
     key: str
     holder: str
 
 
-@dataclass(frozen=True)
 class WorkerLost(Event):
-    """One of the workers of a stage was lost; its work is taken up again from the checkpoint at ``step``."""
+    """One of the workers of a stage was lost; its work resumes from a checkpoint."""
 
-    kind: ClassVar[str] = "worker_lost"
+    kind: Literal["worker_lost"] = "worker_lost"
     stage: str
     step: int
+    """Where it resumes."""
     reason: str
+
+
+WorkerEvent = (
+    StageComputed
+    | StageReused
+    | Progress
+    | Evaluated
+    | Checkpointed
+    | CheckpointSkipped
+    | CheckpointDamaged
+    | Continued
+    | Produced
+    | Pulse
+    | Waiting
+    | WorkerLost
+)
+"""What the worker of a trial can say."""
+
+_ADAPTER: TypeAdapter[WorkerEvent] = TypeAdapter(Annotated[WorkerEvent, Field(discriminator="kind")])
+
+
+def event_of(values: Mapping[str, Any]) -> WorkerEvent:
+    """Return the event that :meth:`Event.to_json` wrote.
+
+    Raises:
+        ValueError: the values are no event.
+    """
+    return _ADAPTER.validate_python(values)

@@ -72,7 +72,7 @@ def log_of(error: BaseException, folder: Path) -> list[Event]:
     folder.mkdir(parents=True, exist_ok=True)
     said = redacted("".join(traceback.format_exception(error)))
     (folder / "traceback.txt").write_text(said, encoding="utf-8")
-    return [Produced("traceback.txt", "log")]
+    return [Produced(path="traceback.txt", role="log")]
 
 
 def _first_line(error: BaseException) -> str:

@@ -50,7 +50,7 @@ class Spread:
                 over = crew.over()  # asked before listening, so that the last words are heard
                 yield from crew.losses()
                 yield from self._heard()
-                yield Pulse(self.job.stage, self._course.step, self.job.steps)
+                yield Pulse(stage=self.job.stage, step=self._course.step, steps=self.job.steps)
                 if not over:
                     time.sleep(POLL_S)
         finally:
@@ -118,7 +118,7 @@ class _Course:
         if not self.parted or isinstance(event, CheckpointDamaged | CheckpointSkipped):
             yield event
         elif isinstance(event, Checkpointed):
-            yield replace(event, path=f"{self.folder.name}/{event.path}")
+            yield event.model_copy(update={"path": f"{self.folder.name}/{event.path}"})
         elif isinstance(event, Progress):
             reports = self._reports.setdefault(event.step, {})
             reports[rank] = event
@@ -134,4 +134,4 @@ def _joined(reports: list[Progress]) -> Progress:
         rows = [report.metrics[name] for report in reports if name in report.metrics]
         metrics[name] = [sum(values) / len(values) for values in zip(*rows, strict=True)]
     cpu_s, wall_s = sum(report.cpu_s for report in reports), max(report.wall_s for report in reports)
-    return replace(reports[0], metrics=metrics, cpu_s=cpu_s, wall_s=wall_s)
+    return reports[0].model_copy(update={"metrics": metrics, "cpu_s": cpu_s, "wall_s": wall_s})

@@ -63,7 +63,7 @@ class DataParallel(threading.Thread):
                 if _is_final(cause) or self.job.leave.exists() or not patience.again():
                     self.error = cause
                     return
-                self._lost.append(WorkerLost(self.job.stage, patience.step, _words(cause)))
+                self._lost.append(WorkerLost(stage=self.job.stage, step=patience.step, reason=_words(cause)))
 
     def over(self) -> bool:
         return not self.is_alive()
@@ -143,7 +143,7 @@ class Shards:
             self.error = self.error or cause
             self.job.leave.touch()  # the others' work is kept, but there is nothing to wait for
             return
-        self._losses.append(WorkerLost(self.job.stage, patience.step, _words(cause)))
+        self._losses.append(WorkerLost(stage=self.job.stage, step=patience.step, reason=_words(cause)))
         self._running[self._start.remote(self.job, rank, self.count)] = rank
 
 

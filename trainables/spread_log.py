@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .events import CheckpointDamaged, Checkpointed, CheckpointSkipped, Continued, Event, Progress, Pulse
+from .events import Event, event_of
 from .lossless_json import dumps, loads
 
-SPOKEN = {
-    kind.kind: kind
-    for kind in (CheckpointDamaged, Checkpointed, CheckpointSkipped, Continued, Progress, Pulse)
-}
+CPU = "cpu"
+"""Kind of the line that says how much process time a life took."""
 
 
 class SpreadLog:
@@ -31,7 +29,7 @@ class SpreadLog:
 
     def say_cpu(self, cpu_s: float) -> None:
         """Append the process time of a life that ends."""
-        self._append({"kind": "cpu", "cpu_s": cpu_s})
+        self._append({"kind": CPU, "cpu_s": cpu_s})
 
     def heard(self) -> tuple[list[Event], float]:
         """What was appended since the last call: events in order, and process time in seconds."""
@@ -46,11 +44,10 @@ class SpreadLog:
         events, cpu_s = [], 0.0
         for line in whole.splitlines():
             said = _parsed(line)
-            kind = said.pop("kind", None)
-            if kind in SPOKEN:
-                events.append(SPOKEN[kind](**said))
-            elif kind == "cpu":
+            if said.get("kind") == CPU:
                 cpu_s += said["cpu_s"]
+            elif said:
+                events.append(event_of(said))
         return events, cpu_s
 
     def _append(self, said: dict[str, Any]) -> None:

@@ -79,9 +79,13 @@ class Training:
     def __iter__(self) -> Iterator[Event]:
         cadence = Cadence(self.policy, self.learner.step)
         for passed in self.checkpoints.passed_over:
-            yield CheckpointDamaged(self.stage, passed.step, passed.reason, self.learner.step)
+            yield CheckpointDamaged(
+                stage=self.stage, step=passed.step, reason=passed.reason, resumed_step=self.learner.step
+            )
         if self.learner.step:
-            yield Continued(self.stage, self.learner.step, self.steps, self.seeds)
+            yield Continued(
+                stage=self.stage, step=self.learner.step, steps=self.steps, seeds=tuple(self.seeds)
+            )
         # A checkpoint taken between reaching a mark and scoring it owes that evaluation.
         if self.learner.step in self.evaluate_at and self._evaluated_step < self.learner.step:
             yield from self._evaluate(cadence)
@@ -90,7 +94,7 @@ class Training:
                 burst = self.burst_steps - self.learner.step % self.burst_steps
                 self._advance(min(burst, mark - self.learner.step))
                 if self.learner.step < mark:
-                    yield Pulse(self.stage, self.learner.step, self.steps)
+                    yield Pulse(stage=self.stage, step=self.learner.step, steps=self.steps)
                     yield from self._save_if_due(cadence)
             yield self._report()
             if mark in self.evaluate_at:
@@ -114,8 +118,8 @@ class Training:
         except Exception as error:
             if (reason := no_room(error)) is None:
                 raise
-            return CheckpointSkipped(self.stage, step, reason.lower())
-        return Checkpointed(self.stage, step, f"{path.parent.name}/{path.name}")
+            return CheckpointSkipped(stage=self.stage, step=step, reason=reason.lower())
+        return Checkpointed(stage=self.stage, step=step, path=f"{path.parent.name}/{path.name}")
 
     def _save_if_due(self, cadence: Cadence) -> Iterator[Event]:
         if cadence.due(self.learner.step):
@@ -166,7 +170,13 @@ class Training:
     def _report(self) -> Progress:
         means = {name: [total / self._counted[name] for total in sums] for name, sums in self._sums.items()}
         report = Progress(
-            self.stage, self.learner.step, self.steps, self.seeds, means, self._cpu_s, self._wall_s
+            stage=self.stage,
+            step=self.learner.step,
+            steps=self.steps,
+            seeds=tuple(self.seeds),
+            metrics=means,
+            cpu_s=self._cpu_s,
+            wall_s=self._wall_s,
         )
         self._sums, self._counted, self._cpu_s, self._wall_s = {}, {}, 0.0, 0.0
         return report
@@ -187,9 +197,9 @@ class Training:
     def _better_value(self, report: Evaluated) -> float | None:
         """The objective, where it is better than at the best checkpoint so far; the mean over the lanes."""
         name, maximize = self.best_by or ("", True)
-        if not (lanes := report.metrics.get(name)):
+        if not report.metrics.get(name):
             return None
-        value, best = sum(lanes) / len(lanes), self.checkpoints.best_value()
+        value, best = report.mean(name), self.checkpoints.best_value()
         if best is None:
             return value if value == value else None
         return value if (value > best if maximize else value < best) else None
@@ -220,7 +230,7 @@ def evaluated(stage: str, learner: Learner, steps: int, seeds: Sequence[int], ep
         stage=stage,
         step=learner.step,
         steps=steps,
-        seeds=list(seeds),
+        seeds=tuple(seeds),
         metrics={name: [score.metrics[name] for score in scores] for name in scores[0].metrics},
         episodes=[{name: list(values) for name, values in score.episodes.items()} for score in scores],
         episodes_spent=episodes * len(seeds) if any(score.metrics for score in scores) else 0,

@@ -56,7 +56,7 @@ class Walk:
         torch.set_num_threads(self.request.threads)
         self.stages[-1].check(self.source, self.request.metrics)
         write_text(self.folder / "request.json", self.request.model_dump_json(indent=2))
-        yield Produced("request.json", "config")
+        yield Produced(path="request.json", role="config")
         last = self.stages[-1]
         # Only the stage that ends the whole system is a trial's own; every earlier one may serve others.
         own = last if last is self.system.stages[-1] else None
@@ -66,7 +66,7 @@ class Walk:
         learner = (yield from self._learn(last)) if own else (yield from self._score(last))
         if self.request.illustrate:
             for path in learner.illustrate(self.folder / "media", self.request.seeds):
-                yield Produced(f"media/{path.name}", "media")
+                yield Produced(path=f"media/{path.name}", role="media")
 
     def checkpoint(self) -> Event | None:
         """Store the stage in progress, so that leaving now loses nothing."""
@@ -82,7 +82,7 @@ class Walk:
                 key = self._key(stage, seed)
                 answer = self.store.acquire(key, self.request.trial)
                 if isinstance(answer, Held):
-                    waiting = Waiting(stage.name, key, answer.holder)
+                    waiting = Waiting(stage=stage.name, key=key, holder=answer.holder)
                     continue
                 if not isinstance(answer, Finished):
                     yield from self._compute(stage, seed, answer, lost.get(seed))
@@ -94,7 +94,8 @@ class Walk:
                     lost[seed] = f"the stored output was {how}"
                     continue
                 if isinstance(answer, Finished):
-                    yield StageReused(stage.name, key, seed, answer.artifact.provenance.cpu_s)
+                    saved_cpu_s = answer.artifact.provenance.cpu_s
+                    yield StageReused(stage=stage.name, key=key, seed=seed, saved_cpu_s=saved_cpu_s)
                 self._keys[seed][stage.name] = key
                 missing.remove(seed)
             if missing and waiting:
@@ -135,14 +136,14 @@ class Walk:
         training.checkpoints.clear()
         self._training = None
         yield StageComputed(
-            stage.name,
-            claim.key,
-            seed,
-            config.steps,
-            provenance.cpu_s,
-            provenance.wall_s,
-            artifact.bytes,
-            claim.reason or lost,
+            stage=stage.name,
+            key=claim.key,
+            seed=seed,
+            steps=config.steps,
+            cpu_s=provenance.cpu_s,
+            wall_s=provenance.wall_s,
+            bytes=artifact.bytes,
+            reason=claim.reason or lost,
         )
 
     def _spread(self, stage: Stage, seed: int, folder: Path) -> Spread | None:
@@ -179,7 +180,7 @@ class Walk:
         yield from self._training
         for seed, outputs in zip(seeds, learner.outputs(), strict=True):
             write_snapshot(self.folder / f"policy-seed-{seed}", outputs)
-            yield Produced(f"policy-seed-{seed}", "policy")
+            yield Produced(path=f"policy-seed-{seed}", role="policy")
         yield self._training.save()  # kept, so that the trial can be taken further later
         self._training = None
         return learner

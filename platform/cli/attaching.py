@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, closing
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from ...trainables.events import Event
 from ..errors import UserError
+from ..journal.events import SessionBegan, SweepEnded, TrialEnded
 from ..paths import Home
 from .cluster import Address, Cluster, Insecure, JobName
 from .shared import console
@@ -19,11 +20,11 @@ from .shared import console
 if TYPE_CHECKING:
     from ...cluster.attach import Mark
     from ...cluster.target import Target
-    from ..record.journal import Fact
+    from ..journal.events import Entry
 
 app = typer.Typer()
 
-Stream: TypeAlias = "Generator[Fact | Mark, None, None]"
+Stream: TypeAlias = "Generator[Entry | Mark, None, None]"
 
 
 @app.command()
@@ -32,16 +33,16 @@ def attach(
     cluster: Cluster = None,
     address: Address = None,
     allow_insecure: Insecure = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every fact as a line of JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
 ) -> None:
     """Watch a sweep as `run` shows it, from any machine. Ctrl-C leaves; the sweep goes on.
 
     Without a cluster: one of this machine's home, run in another terminal.
     """
-    facts, option = _facts(job, cluster, address, allow_insecure)
+    entries, option = _entries(job, cluster, address, allow_insecure)
     try:
-        with closing(facts):
-            end, finished = _print(facts) if as_json else _show(facts)
+        with closing(entries):
+            end, finished = _print(entries) if as_json else _show(entries)
     except KeyboardInterrupt:
         typer.echo(f"\n{job} goes on without you. Back to it: flowsweep attach {job}{option}", err=True)
         return
@@ -52,8 +53,8 @@ def attach(
     raise typer.Exit(0 if finished else 1)
 
 
-def _facts(job: str, cluster: str | None, address: str | None, allow_insecure: bool) -> tuple[Stream, str]:
-    """Where the facts come from: the cluster that is meant, or else the home of this machine."""
+def _entries(job: str, cluster: str | None, address: str | None, allow_insecure: bool) -> tuple[Stream, str]:
+    """Return where the entries come from: the cluster that is meant, or else the home of this machine."""
     from ...cluster.attach import watch, watch_here
 
     to = _cluster_meant(cluster, address, allow_insecure)
@@ -75,7 +76,7 @@ def _cluster_meant(cluster: str | None, address: str | None, allow_insecure: boo
         raise
 
 
-def _show(facts: Stream) -> tuple[str, bool]:
+def _show(entries: Stream) -> tuple[str, bool]:
     """The table, and lines where there is no terminal, until the sweep is over; how it ended, and whether a trial finished."""
     from ...cluster.attach import Mark
     from ..running.live import LiveView, Shown, table
@@ -83,47 +84,47 @@ def _show(facts: Stream) -> tuple[str, bool]:
     finished, told, started = False, False, 0.0
     with ExitStack() as stack:
         view: LiveView | None = None
-        for fact in facts:
-            if isinstance(fact, Mark):
+        for entry in entries:
+            if isinstance(entry, Mark):
                 if view and not told and not console.is_terminal:
                     console.print(table(view.board))
                 told = True
-                if fact.kind == "now":
+                if entry.kind == "now":
                     continue
-                return fact.kind, finished
-            begins = fact.kind in ("sweep_started", "sweep_resumed")
-            if view is None and begins:
-                view = stack.enter_context(LiveView(Shown.recorded(fact.data["spec"]), console))
+                return entry.kind, finished
+            event = entry.event
+            if view is None and isinstance(event, SessionBegan):
+                view = stack.enter_context(LiveView(Shown.recorded(event.spec), console))
             if view is None:
                 continue
-            if begins:
+            if isinstance(event, SessionBegan):
                 view.board.clock = time.monotonic
-                view.board.started_s = time.monotonic() - max(0.0, time.time() - fact.time)
-                started = fact.time
-            elif fact.kind == "sweep_ended":
-                ended_s = view.board.started_s + fact.time - started
+                view.board.started_s = time.monotonic() - max(0.0, time.time() - entry.time)
+                started = entry.time
+            elif isinstance(event, SweepEnded):
+                ended_s = view.board.started_s + entry.time - started
                 view.board.clock = partial(float, ended_s)
-            finished |= _finishes(fact)
+            finished |= _finishes(event)
             if told:
-                view(fact)
+                view(entry)
             else:
-                view.board.take(fact)
+                view.board.take(entry)
     return "left", finished
 
 
-def _print(facts: Stream) -> tuple[str, bool]:
+def _print(entries: Stream) -> tuple[str, bool]:
     from ...cluster.attach import Mark
     from ...trainables.lossless_json import dumps
 
     finished = False
-    for fact in facts:
-        if not isinstance(fact, Mark):
-            finished |= _finishes(fact)
-            typer.echo(dumps(asdict(fact)))
-        elif fact.kind != "now":
-            return fact.kind, finished
+    for entry in entries:
+        if not isinstance(entry, Mark):
+            finished |= _finishes(entry.event)
+            typer.echo(dumps(entry.model_dump(exclude_unset=True)))
+        elif entry.kind != "now":
+            return entry.kind, finished
     return "left", finished
 
 
-def _finishes(fact: Fact) -> bool:
-    return fact.kind == "trial_ended" and fact.data["status"] == "finished"
+def _finishes(event: Event) -> bool:
+    return isinstance(event, TrialEnded) and event.status == "finished"

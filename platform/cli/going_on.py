@@ -96,7 +96,7 @@ def retry(
     Example: `flowsweep retry quickstart --failed --class out_of_memory,preempted`
     """
     from ..going_on.retrying import Chosen, failed_trials
-    from ..record.journal import read
+    from ..journal.state import read_sweep
     from .records import recorded
 
     if not (failed or classes or trial):
@@ -104,7 +104,7 @@ def retry(
             "which trials?", key="retry", fix="Give `--failed` for all, `--class` or `--trial` for some."
         )
     chosen = Chosen(tuple(part.strip() for part in classes.split(",")) if classes else (), tuple(trial or ()))
-    meant = failed_trials(list(read(recorded(name).journal)), chosen)
+    meant = failed_trials(read_sweep(recorded(name), keep_reports=False), chosen)
     if as_json:
         print_json({"name": name, "dry_run": dry_run, "trials": meant})
     else:

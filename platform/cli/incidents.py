@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..journal.journal import read
 from ..paths import SweepPaths
 from ..record.incidents import incidents, summed
-from ..record.journal import read
 from .shared import console
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...trainables.names import ParameterName
+from ..sweep.goals import Goals
 from .shared import console, grid, numbers
 
 if TYPE_CHECKING:
-    from ..record.results import LeaderboardRow, SweepRecord
+    from ..record.results import LeaderboardRow, SweepState
 
 
 MOST_ROWS = 20
@@ -15,7 +17,7 @@ MOST_ROWS = 20
 
 
 def print_rows(
-    title: str, record: SweepRecord, rows: list[LeaderboardRow], most: int | None = MOST_ROWS
+    title: str, record: SweepState, rows: list[LeaderboardRow], most: int | None = MOST_ROWS
 ) -> None:
     """One table of trials on the same seeds, the first ``most`` of them."""
     if not rows:
@@ -34,7 +36,7 @@ def print_rows(
         "trial",
         f"{record.metric} [95 %]",
         *beside,
-        *(k.split(".", 1)[1] for k in keys),
+        *(ParameterName(key).bare for key in keys),
         "status",
         "steps",
         "seeds x episodes",
@@ -48,9 +50,9 @@ def print_rows(
     console.print(f"  intervals: {'; '.join(methods)}", style="dim", markup=False)
 
 
-def print_goals(record: SweepRecord, rows: list[LeaderboardRow]) -> None:
+def print_goals(record: SweepState, rows: list[LeaderboardRow]) -> None:
     """What the table is ordered by, where that is more than one value."""
-    goals = record.goals
+    goals = Goals.recorded(record.spec)
     if len(goals.objectives) > 1:
         directions = ", ".join(f"{goal.direction} {goal.metric}" for goal in goals.objectives)
         on_front = [row.trial for row in rows if row.front]
@@ -61,13 +63,13 @@ def print_goals(record: SweepRecord, rows: list[LeaderboardRow]) -> None:
         console.print(f"  {limits} is not kept by: {_few(broken) or 'nobody'}", markup=False)
 
 
-def print_best(record: SweepRecord, row: LeaderboardRow, members: list[LeaderboardRow]) -> None:
+def print_best(record: SweepState, row: LeaderboardRow, members: list[LeaderboardRow]) -> None:
     """What must be said beside the best trial: other metrics, limits it breaks, and the rest of the front."""
     for name in other_metrics(record):
         console.print(f"  {name} {_value(row.metrics.get(name)) or 'not known'}", markup=False)
     for text in broken_limits(row):
         console.print(f"  infeasible: {text}", style="red", markup=False)
-    if len(record.goals.objectives) > 1:
+    if len(Goals.recorded(record.spec).objectives) > 1:
         print_rows("Pareto front (tuning seeds); the best in the first objective leads", record, members)
 
 
@@ -80,14 +82,14 @@ def broken_limits(row: LeaderboardRow) -> list[str]:
     ]
 
 
-def other_metrics(record: SweepRecord) -> list[str]:
+def other_metrics(record: SweepState) -> list[str]:
     """What a sweep looks at beside its leading objective."""
-    return [metric for metric in record.goals.metrics if metric != record.metric]
+    return [metric for metric in Goals.recorded(record.spec).metrics if metric != record.metric]
 
 
-def goals_json(record: SweepRecord) -> dict[str, Any]:
+def goals_json(record: SweepState) -> dict[str, Any]:
     """Objectives and constraints for a script."""
-    goals = record.goals
+    goals = Goals.recorded(record.spec)
     return {
         "objectives": [{"metric": goal.metric, "direction": goal.direction} for goal in goals.objectives],
         "constraints": [limit.text for limit in goals.constraints],

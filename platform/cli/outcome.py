@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...trainables.user_code.code import label_of
+from ..sweep.goals import Goals
 from .incidents import tell_incidents
 from .leaderboards import MOST_ROWS, print_goals, print_rows
 from .shared import console, learnt_from, styled
@@ -15,7 +16,7 @@ LAST_LINES = 6
 
 if TYPE_CHECKING:
     from ..paths import SweepPaths
-    from ..record.results import LeaderboardRow, SweepRecord
+    from ..record.results import LeaderboardRow, SweepState
 
 
 def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
@@ -32,7 +33,7 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
         styled(
             "\n",
             (record.name, "bold"),
-            f"  {record.status}  {label_of(record.started['spec']['system'])}{learnt_from(record.source)}",
+            f"  {record.status}  {label_of(record.spec['system'])}{learnt_from(record.source)}",
         )
     )
     most = None if every_trial else MOST_ROWS
@@ -45,10 +46,10 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     if not rows:
         _print_failure(record)
     first = best_row(record)
-    if first and (above(record, first) or not record.goals.single):
+    if first and (above(record, first) or not Goals.recorded(record.spec).single):
         console.print(f"Best: {first.confirms or first.trial}, {why_best(record, first)}", markup=False)
-    for decision in record.decisions:
-        console.print(f"  no further trial was started: {decision}", markup=False)
+    for limit in record.spent:
+        console.print(f"  no further trial was started: {limit}", markup=False)
     _print_findings(record)
     saved = savings(record)
     console.print(
@@ -63,8 +64,8 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     return first is not None
 
 
-def _print_unscored(record: SweepRecord, scored: set[str], most: int | None) -> None:
-    unscored = [t for t in record.trials.values() if t.trial not in scored and not t.is_open]
+def _print_unscored(record: SweepState, scored: set[str], most: int | None) -> None:
+    unscored = [t for t in record.trials.values() if t.trial not in scored and t.status.has_ended]
     for trial in unscored[:most]:
         # The class says more than the status only where that is no more than `failed`.
         known = f"  [{trial.failure}]" if trial.failure not in (None, trial.status) else ""
@@ -73,7 +74,7 @@ def _print_unscored(record: SweepRecord, scored: set[str], most: int | None) -> 
         console.print(f"  … {len(unscored) - most:,} more that were not scored", style="dim", markup=False)
 
 
-def _print_failure(record: SweepRecord) -> None:
+def _print_failure(record: SweepState) -> None:
     """Where nothing could be trained: why the first trial failed, and where."""
     failed = next((trial for trial in record.trials.values() if trial.failure), None)
     traceback = record.paths.trials / failed.trial / TRACEBACK if failed else None
@@ -86,7 +87,7 @@ def _print_failure(record: SweepRecord) -> None:
         console.print(f"    {line}", markup=False, soft_wrap=True)
 
 
-def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> None:
+def _print_comparisons(record: SweepState, confirmed: list[LeaderboardRow]) -> None:
     from ..record.results import first_against
 
     trials = [row for row in confirmed if row.phase == "confirm" and row.rank]
@@ -97,7 +98,7 @@ def _print_comparisons(record: SweepRecord, confirmed: list[LeaderboardRow]) -> 
                 console.print(f"  {row.trial} against {other.trial}: {verdict.verdict}", markup=False)
 
 
-def _print_findings(record: SweepRecord) -> None:
+def _print_findings(record: SweepState) -> None:
     """Searched ranges that could not matter, and settings that were not at work."""
     from ..record.findings import findings, summarized, trials_text
 
@@ -110,7 +111,7 @@ def _print_findings(record: SweepRecord) -> None:
         console.print(f"  {one.setting}  ({trials_text(one, total)})  {one.reason}", markup=False)
 
 
-def _print_paces(record: SweepRecord) -> None:
+def _print_paces(record: SweepState) -> None:
     from ..record.pace import paces
 
     said = [

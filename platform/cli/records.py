@@ -10,15 +10,15 @@ import typer
 
 from ...trainables.user_code.code import short_name
 from ..errors import UserError
+from ..journal.journal import read
 from ..paths import Home, SweepPaths
-from ..record.journal import read
 from .cluster import Address, Cluster, Insecure
 from .leaderboards import best_json, goals_json, print_best, score_text
 from .outcome import show_sweep
 from .shared import Json, SweepName, console, grid, numbers, print_json, styled
 
 if TYPE_CHECKING:
-    from ..record.results import SweepRecord, TrialRecord
+    from ..record.results import SweepState, TrialState
 
 app = typer.Typer()
 
@@ -78,7 +78,7 @@ def show(
                 **goals_json(record),
                 "best": {"trial": first.trial, "why": why_best(record, first)} if first else None,
                 "leaderboard": [asdict(row) for row in leaderboard(record)],
-                "decisions": record.decisions,
+                "budget_spent": record.spent,
                 "trials": {t.trial: _facts_of(t) for t in record.trials.values()},
                 "findings": [asdict(finding) for finding in findings(record)],
                 "savings": asdict(savings(record)),
@@ -103,7 +103,7 @@ def best(name: SweepName, as_json: Json = False) -> None:
     if row is None:
         raise UserError("no trial of this sweep has finished", fix=f"See `flowsweep show {name}`.")
     trial = record.trials[row.trial]
-    policies = [str(record.paths.root / path) for role, path in trial.artifacts if role == "policy"]
+    policies = [str(record.paths.root / a.path) for a in trial.artifacts if a.role == "policy"]
     found = {
         "trial": row.confirms or row.trial,
         "confirmed_by": row.trial if row.confirms else None,
@@ -153,12 +153,12 @@ def sync(
 
     home = Home.default()
     paths = recorded(name)
-    spec = _record(paths).started["spec"]
+    spec = _record(paths).spec
     target = uri or spec["tracking"]["uri"] or home.mlflow_uri
     artifacts = home.mlflow_artifacts if target == home.mlflow_uri else None
     experiment = spec["tracking"]["experiment"] or f"flowsweep/{short_name(spec['system'])}"
     sent = catch_up(paths, target, experiment, artifacts)
-    console.print(f"{sent:,} facts sent to {target}", soft_wrap=True)
+    console.print(f"{sent:,} events sent to {target}", soft_wrap=True)
 
 
 @app.command()
@@ -202,7 +202,7 @@ def recorded(name: str) -> SweepPaths:
     return paths
 
 
-def _facts_of(trial: TrialRecord) -> dict[str, Any]:
+def _facts_of(trial: TrialState) -> dict[str, Any]:
     from ..record.pace import pace
 
     speed = pace(trial, trial.through)
@@ -211,13 +211,13 @@ def _facts_of(trial: TrialRecord) -> dict[str, Any]:
         "reason": trial.reason,
         "failure": trial.failure,
         "retries": trial.retries,
-        "continued": [{"stage": stage, "step": step} for stage, step in trial.continued],
+        "continued": [{"stage": event.stage, "step": event.step} for event in trial.continued],
         "updates_per_s": speed.updates_per_s,
         "cpu_s_per_update": speed.cpu_s_per_update,
     }
 
 
-def _record(paths: SweepPaths) -> SweepRecord:
+def _record(paths: SweepPaths) -> SweepState:
     from ..record.results import read_sweep
 
     return read_sweep(paths)

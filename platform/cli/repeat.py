@@ -59,7 +59,7 @@ def rerun(
         if as_json:
             return
         if event.kind == "evaluated":
-            means = "  ".join(f"{key} {sum(v) / len(v):.4g}" for key, v in event.metrics.items())
+            means = "  ".join(f"{key} {value:.4g}" for key, value in event.means().items())
             console.print(f"  {event.stage} step {event.step:,}/{event.steps:,}  {means}")
         elif event.kind == "stage_computed":
             console.print(

@@ -72,12 +72,13 @@ def _said(max_concurrent: str | None, priority: int | None) -> dict[str, Any]:
 
 def _places_of(paths: SweepPaths) -> dict[str, Any] | None:
     """What the sweep's driver last said of its places; None while nobody runs it."""
-    from ..record.journal import read, writer_of
+    from ..journal.events import CapacityChanged
+    from ..journal.journal import read, writer_of
 
     if writer_of(paths.journal) is None:
         return None
-    said = [dict(fact.data) for fact in read(paths.journal) if fact.kind == "places"]
-    return said[-1] if said else None
+    found = [entry.event for entry in read(paths.journal) if isinstance(entry.event, CapacityChanged)]
+    return found[-1].model_dump(exclude={"kind"}) if found else None
 
 
 def _now(places: dict[str, Any] | None) -> str:

@@ -168,7 +168,7 @@ def _carry_out(made, address: str | None, quiet: bool, going: Going | None) -> N
     from ...cluster.joining import check_joining
     from ..driver import run_sweep
     from ..going_on.taking_up import Going
-    from ..record.journal import read
+    from ..journal.journal import read
     from ..running.live import LiveView
     from .outcome import show_sweep
 
@@ -189,7 +189,7 @@ def _carry_out(made, address: str | None, quiet: bool, going: Going | None) -> N
         console.print(f"The report page could not be written ({outcome.no_report}).", markup=False)
     if outcome.unsent:
         console.print(
-            f"The tracker has not taken {outcome.unsent:,} facts yet; nothing is lost. "
+            f"The tracker has not taken {outcome.unsent:,} events yet; nothing is lost. "
             f"Send them when it is back: flowsweep sync {paths.name}"
         )
     if outcome.broken_off:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..journal.journal import read
 from ..paths import Home
-from ..record.journal import read
 from ..store.collect import age
 from ..store.opening import check_store, open_store, stage_place
 from ..store.stages import StageStore
@@ -161,7 +161,7 @@ def check_records(home: Home, now: Callable[[], float] = time.time) -> Iterator[
     newest, damaged = 0.0, 0
     for journal in journals:
         try:
-            newest = max([newest, *(fact.time for fact in read(journal))])
+            newest = max([newest, *(entry.time for entry in read(journal))])
         except UserError as error:
             damaged += 1
             yield Finding("records", "problem", f"{error.key}: {error.problem}", error.fix or "")
@@ -170,7 +170,7 @@ def check_records(home: Home, now: Callable[[], float] = time.time) -> Iterator[
     ahead_s = newest - now()
     if ahead_s > CLOCK_TOLERANCE_S:
         yield Finding(
-            "clock", "problem", f"the newest recorded fact lies {age(ahead_s)} ahead of this machine's clock",
+            "clock", "problem", f"the newest recorded event lies {age(ahead_s)} ahead of this machine's clock",
             "Set the clock, or have it set (NTP): ages, leases and durations are wrong until then.",
         )  # fmt: skip
     else:

@@ -11,16 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...trainables.events import Evaluated, Event, Report
 from ...trainables.lossless_json import dumps
 from ..errors import UserError
+from ..journal.events import TrialEnded, TrialProposed
+from ..journal.journal import read
 from ..paths import SweepPaths
-from ..record.journal import Fact, read
 from ..record.results import best, read_sweep
 from ..search.bridge import NEVER_PLACED
 
 OPEN = ("cancelled", "preempted")
 """Endings of trials that a resume takes up again."""
-MEASURED = ("progress", "evaluated")
 STUDY_STATES = {"finished": "COMPLETE", "pruned": "PRUNED"}
 
 Point = tuple[str, str, int, int, str]
@@ -61,20 +62,22 @@ def account(paths: SweepPaths) -> Account:
         UserError: it is damaged.
     """
     found, through, phases = Account(), {}, {}
-    for fact in read(paths.journal):
-        name, data = str(fact.trial), fact.data
-        if fact.kind == "trial_proposed":
-            found.names[name] = f"{data['phase']} {dumps(dict(sorted(data['params'].items())))}"
-            through[name], phases[name] = data["through"], data["phase"]
-            found.own[name], found.shared[name] = defaultdict(list), defaultdict(list)
-        elif fact.kind in MEASURED:
-            # A baseline is scored by itself; what it trains for that is a stage that others need too.
-            alone = data["stage"] == through[name] and (fact.kind, phases[name]) != ("progress", "baseline")
-            points = found.own if alone else found.shared
-            for point, value in _points(fact):
-                points[name][point].append(value)
-        elif fact.kind == "trial_ended" and data["status"] not in OPEN:
-            found.endings[name].append((data["status"], data["value"]))
+    for entry in read(paths.journal):
+        name = str(entry.trial)
+        match entry.event:
+            case TrialProposed() as event:
+                found.names[name] = f"{event.phase} {dumps(dict(sorted(event.params.items())))}"
+                through[name], phases[name] = event.through, event.phase
+                found.own[name], found.shared[name] = defaultdict(list), defaultdict(list)
+            case Report() as event:
+                # A baseline is scored by itself; what it trains for that is a stage that others need too.
+                by_itself = isinstance(event, Evaluated) or phases[name] != "baseline"
+                alone = event.stage == through[name] and by_itself
+                points = found.own if alone else found.shared
+                for point, value in _points(event):
+                    points[name][point].append(value)
+            case TrialEnded() as event if event.status not in OPEN:
+                found.endings[name].append((event.status, event.value))
     row = best(read_sweep(paths)) if any(found.endings.values()) else None
     if row is not None:
         found.best = (found.names[row.trial], row.score.mean)
@@ -143,17 +146,15 @@ def _union(found: Account) -> dict[Point, list[str]]:
     return {point: values for points in found.shared.values() for point, values in points.items()}
 
 
-def _points(fact: Fact) -> Iterator[tuple[Point, str]]:
-    data = fact.data
-    for metric, lanes in data["metrics"].items():
-        for seed, value in zip(data["seeds"], lanes, strict=True):
-            yield (fact.kind, data["stage"], data["step"], seed, metric), repr(value)
-    for seed, values in zip(data["seeds"], data.get("episodes") or [{}] * len(data["seeds"]), strict=True):
+def _points(report: Report) -> Iterator[tuple[Point, str]]:
+    place = report.kind, report.stage, report.step
+    for metric, lanes in report.metrics.items():
+        for seed, value in zip(report.seeds, lanes, strict=True):
+            yield (*place, seed, metric), repr(value)
+    episodes = report.episodes if isinstance(report, Evaluated) else ()
+    for seed, values in zip(report.seeds, episodes, strict=False):
         for metric, each in values.items():
-            yield (
-                (fact.kind, data["stage"], data["step"], seed, f"{metric} of every episode"),
-                repr(list(each)),
-            )
+            yield (*place, seed, f"{metric} of every episode"), repr(list(each))
 
 
 def _words(point: Point) -> str:
@@ -167,30 +168,28 @@ def study_differs(paths: SweepPaths) -> list[str]:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.load_study(study_name=paths.name, storage=paths.study)
-    facts = list(read(paths.journal))
-    metric = read_sweep(paths).metric.split("/", 1)[1]
-    searched = [f.trial for f in facts if f.kind == "trial_proposed" and f.data["phase"] == "search"]
+    entries = list(read(paths.journal))
+    metric = read_sweep(paths).metric.bare
+    searched = [e.trial for e in entries if isinstance(e.event, TrialProposed) and e.event.phase == "search"]
     wrong, kept = [], Counter(trial.user_attrs.get("trial") for trial in study.trials)
     wrong += [f"the study has {name} {kept[name]} times" for name in searched if kept[name] != 1]
     for trial in study.trials:
         name = trial.user_attrs.get("trial")
         if name in searched:
-            wrong += _study_trial(trial, [f for f in facts if f.trial == name], metric)
+            wrong += _study_trial(trial, [e.event for e in entries if e.trial == name], metric)
         elif trial.user_attrs.get("reason") != NEVER_PLACED:
             wrong.append(f"the study has trial {trial.number} ({name}), the journal does not")
     return wrong
 
 
-def _study_trial(trial: Any, facts: Sequence[Fact], metric: str) -> Iterator[str]:
-    ended = next((f.data for f in reversed(facts) if f.kind == "trial_ended"), None)
-    state = (
-        "RUNNING" if ended is None or ended["status"] in OPEN else STUDY_STATES.get(ended["status"], "FAIL")
-    )
+def _study_trial(trial: Any, events: Sequence[Event], metric: str) -> Iterator[str]:
+    ended = next((event for event in reversed(events) if isinstance(event, TrialEnded)), None)
+    state = "RUNNING" if ended is None or ended.status in OPEN else STUDY_STATES.get(ended.status, "FAIL")
     if trial.state.name != state:
         yield f"the study has trial {trial.number} as {trial.state.name}, by the journal it is {state}"
-    if state == "COMPLETE" and ended and trial.value != ended["value"]:
-        yield f"the study has {trial.value} for trial {trial.number}, the journal {ended['value']}"
-    scores = {f.data["step"]: mean(f.data["metrics"][metric]) for f in facts if f.kind == "evaluated"}
+    if state == "COMPLETE" and ended and trial.value != ended.value:
+        yield f"the study has {trial.value} for trial {trial.number}, the journal {ended.value}"
+    scores = {event.step: mean(event.metrics[metric]) for event in events if isinstance(event, Evaluated)}
     if trial.intermediate_values != scores:
         yield f"the study has the scores {trial.intermediate_values} for trial {trial.number}, the journal {scores}"
 

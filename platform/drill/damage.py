@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
+from ...trainables.events import CheckpointDamaged, Checkpointed, Event, Progress, StageComputed
+from ..journal.events import Recovered, TrialEnded
 from .faults import SLOW
 from .rig import SWEEP, Rig, Skipped, unless
 
@@ -22,12 +24,12 @@ from .rig import SWEEP, Rig, Skipped, unless
 def databases_locked(rig: Rig, rng: random.Random) -> list[str]:
     """Hold the study's and the tracker's SQLite files locked for twelve seconds, longer than either waits."""
     process = rig.run(stages__refine__pause_s=0.1)
-    rig.until_facts(process, 2, "progress", stage="refine")
+    rig.until_events(process, 2, Progress, stage="refine")
     with _locked(rig.paths.root / "optuna.db"), _locked(rig.home.root / "mlflow.db"):
         rig.say("holding both databases locked")
-        before = len(rig.facts())
+        before = len(rig.entries())
         time.sleep(12)
-        grown = len(rig.facts()) > before
+        grown = len(rig.entries()) > before
     rig.ended(process, 0)
     return unless(grown, "nothing was recorded while the databases were locked")
 
@@ -51,7 +53,7 @@ def disk_full(rig: Rig, rng: random.Random) -> list[str]:
         raise Skipped(f"a small filesystem cannot be mounted here: {mounted.stderr.strip()}")
     rig.mounted = True
     process = rig.run(**SLOW)
-    rig.until_facts(process, rng.randrange(5, 20), "progress", stage="refine")
+    rig.until_events(process, rng.randrange(5, 20), Progress, stage="refine")
     rig.say("filling the disk")
     ballast = rig.home.root / "ballast"
     with suppress(OSError), open(ballast, "wb", buffering=0) as file:
@@ -70,23 +72,27 @@ def disk_full(rig: Rig, rng: random.Random) -> list[str]:
 
 def checkpoint_damaged(rig: Rig, rng: random.Random) -> list[str]:
     """Kill everything, change one byte of the newest checkpoint of each trial, and go on."""
-    _broken_off(rig, 4, "checkpoint", stage="refine")
+    _broken_off(rig, 4, Checkpointed, stage="refine")
     newest = {path.parent: path for path in sorted(rig.paths.trials.glob("*/refine*/step-*"))}
-    ended = {fact.trial for fact in rig.facts("trial_ended") if fact.data["status"] == "finished"}
+    ended = {
+        entry.trial
+        for entry in rig.entries(TrialEnded)
+        if isinstance(entry.event, TrialEnded) and entry.event.status == "finished"
+    }
     for stage, path in newest.items():
         if stage.parent.name not in ended:
             _flip_byte(path / "tensors.safetensors", rng)
     rig.ended(rig.resume(), 0)
-    return unless(rig.facts("checkpoint_damaged"), "the damage is not on record")
+    return unless(rig.entries(CheckpointDamaged), "the damage is not on record")
 
 
 def output_damaged(rig: Rig, rng: random.Random) -> list[str]:
     """Kill everything, change one byte of every stage output in the store, and go on."""
-    _broken_off(rig, 2, "stage_computed")
+    _broken_off(rig, 2, StageComputed)
     for file in rig.home.stages.glob("v*/*/*/tensors.safetensors"):
         _flip_byte(file, rng)
     rig.ended(rig.resume(), 0)
-    reasons = [str(fact.data.get("reason")) for fact in rig.facts("stage_computed")]
+    reasons = [str(event.reason) for event in rig.events(StageComputed)]
     return [
         *unless(any((rig.home.stages / "quarantine").glob("*")), "the damaged output was not set aside"),
         *unless(any("damaged" in reason for reason in reasons), f"the damage is not on record: {reasons}"),
@@ -95,17 +101,17 @@ def output_damaged(rig: Rig, rng: random.Random) -> list[str]:
 
 def journal_torn(rig: Rig, rng: random.Random) -> list[str]:
     """Kill everything, leave half a line at the end of the record, and go on."""
-    _broken_off(rig, rng.randrange(2, 20), "progress", stage="refine")
-    line = b'{"seq": 1000000, "time": 1760000000.0, "kind": "evaluated", "trial": "t0000", "data": {"stage": "ref'
+    _broken_off(rig, rng.randrange(2, 20), Progress, stage="refine")
+    line = b'{"seq": 1000000, "time": 1760000000.0, "trial": "t0000", "event": {"kind": "evaluated", "stage": "ref'
     with open(rig.paths.journal, "ab") as journal:
         journal.write(line[: rng.randrange(1, len(line))])
     rig.ended(rig.resume(), 0)
-    return unless(rig.facts("recovered"), "the torn line is not on record")
+    return unless(rig.entries(Recovered), "the torn line is not on record")
 
 
-def _broken_off(rig: Rig, count: int, *kinds: str, **data: object) -> None:
+def _broken_off(rig: Rig, count: int, *kinds: type[Event], **fields: object) -> None:
     process = rig.run(**SLOW)
-    rig.until_facts(process, count, *kinds, **data)
+    rig.until_events(process, count, *kinds, **fields)
     rig.say("killing the driver and all its processes")
     rig.kill_tree(process)
 
@@ -134,11 +140,11 @@ def clock_set_back(rig: Rig, rng: random.Random) -> list[str]:
     places = [str(rig.root / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])]
     rig.environment |= {"PYTHONPATH": os.pathsep.join(places), "FLOWSWEEP_DRILL_CLOCK": str(flag)}
     process = rig.run(**SLOW)
-    rig.until_facts(process, 5, "progress", stage="refine")
+    rig.until_events(process, 5, Progress, stage="refine")
     rig.say("setting the clock back")
     flag.touch()
-    rig.until_facts(process, 20, "progress", stage="refine")
+    rig.until_events(process, 20, Progress, stage="refine")
     rig.kill_tree(process)
     rig.ended(rig.resume(), 0)
-    times = [fact.time for fact in rig.facts()]
+    times = [entry.time for entry in rig.entries()]
     return unless(any(b < a - 3000 for a, b in pairwise(times)), "no time on record went back")

@@ -194,7 +194,7 @@ def differences(rig: Rig, undisturbed: Account | None) -> list[str]:
         rig.call("sync", SWEEP)
     left = tracker_status(rig.paths).unsent
     return [
-        *([f"{left} facts were never sent to the tracker"] if left else []),
+        *([f"{left} events were never sent to the tracker"] if left else []),
         *lost(rig.paths, undisturbed or account(rig.paths)),
         *study_differs(rig.paths),
         *tracker_differs(rig.paths, rig.tracker),

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from ...trainables.events import Progress, StageComputed
+from ..journal.events import SweepStarted, TrialEnded, TrialPlaced, TrialRetried
 from ..tracking.server import server_command, server_environment
 from ..tracking.tracker import tracker_status
 from .rig import SWEEP, Missed, Rig, unless
@@ -31,13 +33,17 @@ LEAVE_S = 10.0
 def nothing(rig: Rig, rng: random.Random) -> list[str]:
     """Only the two trials that fail by themselves."""
     rig.ended(rig.run(), 0)
-    ends = {fact.trial: fact.data for fact in rig.facts("trial_ended")}
-    diverged = [end for end in ends.values() if end["status"] == "diverged"]
-    retried = [fact for fact in rig.facts("trial_retried") if fact.data["class"] == "out_of_memory"]
+    ends = {e.trial: e.event for e in rig.entries(TrialEnded) if isinstance(e.event, TrialEnded)}
+    diverged = [end for end in ends.values() if end.status == "diverged"]
+    retried = [
+        (entry.trial, entry.event)
+        for entry in rig.entries(TrialRetried)
+        if isinstance(entry.event, TrialRetried) and entry.event.failure == "out_of_memory"
+    ]
     return [
-        *unless(len(diverged) == 1 and "step 30" in diverged[0]["reason"], "the NaN was not told as one"),
-        *unless(len(retried) == 1 and retried[0].data["lanes"] == 1, "want of memory was not met by one seed at a time"),
-        *unless(retried and ends[retried[0].trial]["status"] == "finished", "the crowded trial did not finish"),
+        *unless(len(diverged) == 1 and "step 30" in diverged[0].reason, "the NaN was not told as one"),
+        *unless(len(retried) == 1 and retried[0][1].lanes == 1, "want of memory was not met by one seed at a time"),
+        *unless(retried and ends[retried[0][0]].status == "finished", "the crowded trial did not finish"),
     ]  # fmt: skip
 
 
@@ -50,7 +56,7 @@ def drivers_killed(rig: Rig, rng: random.Random, kills: int = 3, record_bytes: i
     """
     wrong, began_s = [], time.monotonic()
     process = rig.run(**SLOW)
-    rig.until_facts(process, 1, "sweep_started")
+    rig.until_events(process, 1, SweepStarted)
     start_s = time.monotonic() - began_s
     for number in range(1, kills + 1):
         # While it starts, or once the record has grown.
@@ -82,7 +88,7 @@ def _await_random_moment(
 def worker_in_pretrain(rig: Rig, rng: random.Random) -> list[str]:
     """Kill the only worker while it computes a shared stage."""
     process = rig.run(resources__concurrent=1, stages__pretrain__pause_s=0.1)
-    rig.until_facts(process, rng.randrange(1, 5), "progress", stage="pretrain")
+    rig.until_events(process, rng.randrange(1, 5), Progress, stage="pretrain")
     _kill_placed(rig)
     rig.ended(process, 0)
     return _taken_up_again(rig)
@@ -91,7 +97,7 @@ def worker_in_pretrain(rig: Rig, rng: random.Random) -> list[str]:
 def worker_in_refine(rig: Rig, rng: random.Random) -> list[str]:
     """Kill a worker while it trains a trial's own stage."""
     process = rig.run(**SLOW)
-    rig.until_facts(process, rng.randrange(3, 15), "progress", stage="refine")
+    rig.until_events(process, rng.randrange(3, 15), Progress, stage="refine")
     _kill_placed(rig)
     rig.ended(process, 0)
     return _taken_up_again(rig)
@@ -100,10 +106,10 @@ def worker_in_refine(rig: Rig, rng: random.Random) -> list[str]:
 def holder_killed(rig: Rig, rng: random.Random) -> list[str]:
     """Kill the worker that computes what another trial waits for."""
     process = rig.run(stages__pretrain__pause_s=0.1)
-    rig.until_facts(process, rng.randrange(1, 5), "progress", stage="pretrain")
+    rig.until_events(process, rng.randrange(1, 5), Progress, stage="pretrain")
     _kill_placed(rig)
     rig.ended(process, 0)
-    reasons = [str(fact.data.get("reason")) for fact in rig.facts("stage_computed")]
+    reasons = [str(event.reason) for event in rig.events(StageComputed)]
     taken_over = any(reason.startswith("taken over from") for reason in reasons)
     return [*_taken_up_again(rig), *unless(taken_over, f"nobody took the claim over: {reasons}")]
 
@@ -130,19 +136,22 @@ def publishing_worker(rig: Rig, process: subprocess.Popen) -> tuple[str, Mapping
         raise Missed("the output was published before anybody looked") from None
 
 
-def placed_worker(rig: Rig) -> Mapping[str, Any]:
+def placed_worker(rig: Rig) -> TrialPlaced:
     """Where the trial that reported last is: pid and node of its worker."""
-    trial = rig.facts("progress")[-1].trial
-    return next(fact.data for fact in reversed(rig.facts("trial_placed")) if fact.trial == trial)
+    trial = rig.entries(Progress)[-1].trial
+    found = [
+        e.event for e in rig.entries(TrialPlaced) if e.trial == trial and isinstance(e.event, TrialPlaced)
+    ]
+    return found[-1]
 
 
 def _kill_placed(rig: Rig) -> None:
     placed = placed_worker(rig)
-    rig.kill_worker(placed["pid"], placed["node"])
+    rig.kill_worker(placed.pid, placed.node)
 
 
 def _taken_up_again(rig: Rig) -> list[str]:
-    retried = [fact for fact in rig.facts("trial_retried") if fact.data["class"] == "preempted"]
+    retried = [event for event in rig.events(TrialRetried) if event.failure == "preempted"]
     return unless(retried, "no lost worker is on record")
 
 
@@ -154,7 +163,7 @@ def tracker_down(rig: Rig, rng: random.Random) -> list[str]:
     rig.tracker = f"http://127.0.0.1:{port}"
     server = _serve(rig, port)
     process = rig.run(tracking__uri=rig.tracker)
-    rig.until_facts(process, 1, "sweep_started")
+    rig.until_events(process, 1, SweepStarted)
     rig.say("killing the tracking server")
     rig.kill_tree(server)
     rig.ended(process, 0)
@@ -164,7 +173,7 @@ def tracker_down(rig: Rig, rng: random.Random) -> list[str]:
     left = tracker_status(rig.paths).unsent
     return [
         *unless(unsent, "the server was down and yet had everything"),
-        *unless((code, left) == (0, 0), f"sync ended with {code} and left {left} facts"),
+        *unless((code, left) == (0, 0), f"sync ended with {code} and left {left} events"),
     ]
 
 
@@ -186,7 +195,7 @@ def _serve(rig: Rig, port: int) -> subprocess.Popen[bytes]:
 def two_drivers(rig: Rig, rng: random.Random) -> list[str]:
     """Start the sweep a second time, and resume it, while it runs."""
     process = rig.run(stages__refine__pause_s=0.2)
-    rig.until_facts(process, 1, "sweep_started")
+    rig.until_events(process, 1, SweepStarted)
     again, said_again = rig.call("run", SWEEP)
     resumed, said_resumed = rig.call("resume", SWEEP, *rig.where)
     running = process.poll() is None
@@ -207,13 +216,17 @@ def two_drivers(rig: Rig, rng: random.Random) -> list[str]:
 def told_to_leave(rig: Rig, rng: random.Random) -> list[str]:
     """Send the driver SIGTERM, as a machine that is about to go does."""
     process = rig.run(**SLOW)
-    rig.until_facts(process, 5, "progress", stage="refine")
+    rig.until_events(process, 5, Progress, stage="refine")
     process.send_signal(signal.SIGTERM)
     began_s = time.monotonic()
     rig.ended(process, 130)
     took_s = time.monotonic() - began_s
     rig.say(f"it left after {took_s:.1f} s")
-    failed = [fact.trial for fact in rig.facts("trial_ended") if fact.data["status"] == "failed"]
+    failed = [
+        entry.trial
+        for entry in rig.entries(TrialEnded)
+        if isinstance(entry.event, TrialEnded) and entry.event.status == "failed"
+    ]
     rig.ended(rig.resume(), 0)
     allowed_s = LEAVE_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     return [

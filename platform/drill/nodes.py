@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from ...trainables.events import Progress
+from ..journal.events import TrialRetried
 from ..running.failures import NODE_LOST, WORKER_LOST
 from ..running.ray_start import START_WAITS
 from .faults import SLOW, placed_worker, publishing_worker
@@ -30,16 +32,16 @@ def nodes_killed(rig: Rig, rng: random.Random) -> list[str]:
     with _cluster(rig) as nodes:
         settings = {"stages__pretrain__pause_s": 0.1, "stages__pretrain__ballast_mib": 96, **SLOW}
         process = rig.run(**settings)
-        rig.until_facts(process, rng.randrange(1, 5), "progress", stage="pretrain")
-        nodes.replace(placed_worker(rig)["pid"], "which pretrains")
+        rig.until_events(process, rng.randrange(1, 5), Progress, stage="pretrain")
+        nodes.replace(placed_worker(rig).pid, "which pretrains")
         key, holder = publishing_worker(rig, process)
         nodes.replace(holder["pid"], "which publishes")
         if any(rig.home.stages.glob(f"v*/*/{key}")):
             raise Missed("the output was there before its node was killed")
-        rig.until_facts(process, rng.randrange(3, 15), "progress", stage="refine")
-        nodes.replace(placed_worker(rig)["pid"], "which refines")
+        rig.until_events(process, rng.randrange(3, 15), Progress, stage="refine")
+        nodes.replace(placed_worker(rig).pid, "which refines")
         rig.ended(process, 0)
-        reasons = [fact.data["reason"] for fact in rig.facts("trial_retried")]
+        reasons = [event.reason for event in rig.events(TrialRetried)]
         lost = [reason for reason in reasons if reason in (NODE_LOST, WORKER_LOST)]
         return unless(len(lost) >= 3, f"not every lost node is on record: {reasons}")
 

@@ -11,12 +11,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
+from ...trainables.events import Event
 from ..errors import UserError
+from ..journal.events import Entry
+from ..journal.journal import read
 from ..paths import Home, SweepPaths
-from ..record.journal import Fact, read
 from ..sweep.spec import sweep_file
 
 SWEEP = "drill"
@@ -45,6 +48,9 @@ class Skipped(Exception):
 def unless(held: object, wrong: str) -> list[str]:
     """``wrong`` as a finding, unless something held."""
     return [] if held else [wrong]
+
+
+E = TypeVar("E", bound=Event)
 
 
 class Rig:
@@ -151,11 +157,15 @@ class Rig:
         lines = [line.strip() for line in self.said().splitlines() if line.strip()]
         return lines[-1][:200] if lines else "it printed nothing"
 
-    def facts(self, *kinds: str) -> list[Fact]:
-        """What is on record, of some kinds or of all."""
+    def entries(self, *kinds: type[Event]) -> list[Entry]:
+        """Return what is on record, of some kinds or of all."""
         if not self.paths.journal.exists():
             return []
-        return [fact for fact in read(self.paths.journal) if not kinds or fact.kind in kinds]
+        return [e for e in read(self.paths.journal) if not kinds or isinstance(e.event, kinds)]
+
+    def events(self, kind: type[E]) -> list[E]:
+        """Return the events of one kind on record."""
+        return [entry.event for entry in self.entries(kind) if isinstance(entry.event, kind)]
 
     def journal_bytes(self) -> int:
         """The size of the record."""
@@ -179,8 +189,10 @@ class Rig:
                 raise Missed(f"waited {self.patience_s:.0f} s for {what}")
             time.sleep(POLL_S)
 
-    def until_facts(self, process: subprocess.Popen, count: int, *kinds: str, **data: object) -> None:
-        """Wait until so many facts of some kinds are on record, with these values in their data."""
+    def until_events(
+        self, process: subprocess.Popen, count: int, *kinds: type[Event], **fields: object
+    ) -> None:
+        """Wait until so many events of some kinds are on record, with these values in their fields."""
         seen = -1
 
         def there() -> bool:
@@ -189,11 +201,13 @@ class Rig:
                 return False
             seen = self.journal_bytes()
             found = [
-                f for f in self.facts(*kinds) if all(f.data.get(key) == value for key, value in data.items())
+                entry
+                for entry in self.entries(*kinds)
+                if all(getattr(entry.event, key, None) == value for key, value in fields.items())
             ]
             return len(found) >= count
 
-        self.until(there, f"{count} facts of {', '.join(kinds)}", process)
+        self.until(there, f"{count} events of {', '.join(kind.__name__ for kind in kinds)}", process)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """SIGKILL a process and nothing else; its children are remembered and ended at the end."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...trainables.code_digest import code_differences, system_code
 from ..errors import Refused
-from ..record.journal import Fact
+from ..journal.events import SessionBegan
 from ..sweep.plan import Plan
 from .provenance import versions
 
@@ -26,19 +25,18 @@ class Changes:
     packages: tuple[str, ...] = ()
 
 
-def changes_since(plan: Plan, before: Sequence[Fact]) -> Changes:
+def changes_since(plan: Plan, then: SessionBegan | None) -> Changes:
     """What has changed since a sweep was last started or resumed."""
-    sessions = [fact.data for fact in before if fact.kind in ("sweep_started", "sweep_resumed")]
-    if not sessions:
+    if then is None:
         return Changes()
-    then, now = sessions[-1], plan.fingerprint
-    fingerprint = (then.get(plan.spec.source.kind) or {}).get("fingerprint")
+    now = plan.fingerprint
+    fingerprint = then.source.get("fingerprint")
     data = () if fingerprint in (None, now) else (f"fingerprint {fingerprint[:12]} then, {now[:12]} now",)
-    code = then.get("code")
+    code = then.code
     installed = versions()
     packages = tuple(
         f"{name} {version} then, {installed.get(name, 'none')} now"
-        for name, version in (then.get("versions") or {}).items()
+        for name, version in then.versions.items()
         if installed.get(name) != version
     )
     return Changes(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...search_spaces.parameters import Choice
 from ...trainables.base import load_system
+from ...trainables.events import Event
+from ...trainables.names import MetricName
 from ..errors import Refused
+from ..journal.events import TrialExtended
+from ..journal.state import SweepState, TrialStatus, read_sweep
 from ..paths import SweepPaths
-from ..record.journal import Fact, read
 from ..sweep.plan import Plan
 from ..sweep.spec import SweepSpec, read_spec
-from .courses import UNFINISHED, Course, courses
 
 EXTENDABLE = (
     "search.trials",
@@ -54,7 +56,7 @@ def checked_extension(changes: Mapping[str, str], paths: SweepPaths) -> None:
             )
     _check_space(old, new)
     if "search.trials" in changes and paths.journal.exists():
-        there = sum(f.kind == "trial_proposed" and f.data["phase"] == "search" for f in read(paths.journal))
+        there = len(read_sweep(paths, keep_reports=False).phase("search"))
         if new.search.trials < there:
             raise Refused(
                 f"the sweep already has {there} trials",
@@ -64,38 +66,34 @@ def checked_extension(changes: Mapping[str, str], paths: SweepPaths) -> None:
             )
 
 
-def take_further(plan: Plan, recorded: Sequence[Fact], record: Callable[..., Any]) -> None:
+def take_further(plan: Plan, state: SweepState, record: Callable[[Event, str], Any]) -> None:
     """Put on record which trials go on to a later end of their last stage; finished ones are thereby reopened.
 
     Trials that were stopped early or failed stay as they are.
 
     Args:
-        record: puts a fact about a trial on record (``record(kind, trial, **data)``).
+        state: what is on record.
+        record: puts an event of a trial on record.
     """
-    for course in courses(recorded).values():
-        if not course.request or not (course.is_open or _finished(course)):
+    for trial in list(state.trials.values()):
+        if trial.request is None or (trial.status.is_final and trial.status is not TrialStatus.FINISHED):
             continue
-        stage, configs = course.request["through"], course.request["configs"]
-        then, now = configs[stage]["steps"], plan.resolved.trial_configs(course.params)[stage]["steps"]
+        stage, configs = trial.request.through, trial.request.configs
+        then, now = configs[stage]["steps"], plan.resolved.trial_configs(trial.params)[stage]["steps"]
         if now > then:
             configs = {**configs, stage: {**configs[stage], "steps": now}}
-            request = {
-                **course.request,
-                "configs": configs,
-                "ends": [*course.request.get("ends", ()), then],
-            }
-            said = {"stage": stage, "previous_steps": then, "steps": now}
-            record("trial_extended", course.trial, **said, configs=configs, request=request)
-
-
-def _finished(course: Course) -> bool:
-    return course.ending is not None and course.ending["status"] == "finished"
+            longer = {"configs": configs, "ends": (*trial.request.ends, then)}
+            request = trial.request.model_copy(update=longer)
+            event = TrialExtended(
+                stage=stage, previous_steps=then, steps=now, configs=configs, request=request
+            )
+            record(event, trial.trial)
 
 
 def _lengthened(spec: SweepSpec) -> str | None:
     """The setting that takes finished trials further, where there is one: a trial's own last stage must be open-ended."""
     system = load_system(spec.system)
-    last, objective = system.stages[-1], spec.objective.metric.split("/", 1)[0]
+    last, objective = system.stages[-1], MetricName(spec.objective.metric).stage
     return f"stages.{last.name}.steps" if last.name == objective and last.open_ended else None
 
 
@@ -133,6 +131,3 @@ def _check_space(old: SweepSpec, new: SweepSpec) -> None:
             )
         if isinstance(now, Choice) and not set(now.values):
             raise Refused("has no values left", key=f"space.{key}")
-
-
-__all__ = ["EXTENDABLE", "UNFINISHED", "checked_extension", "take_further"]

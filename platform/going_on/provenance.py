@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ...trainables.code_digest import system_code
 from ...trainables.code_version import code_version
+from ..journal.events import SessionBegan
 from ..sweep.plan import Plan
 
 RECORDED_PACKAGES = (
@@ -32,7 +32,12 @@ def provenance(plan: Plan) -> dict[str, Any]:
         "name": plan.spec.name,
         "spec": plan.spec.model_dump(mode="json"),
         "plan": plan.to_json(),
-        source.kind: {**plan.source, "name": source.name, "fingerprint": plan.fingerprint},
+        "source": {
+            **plan.source,
+            "kind": source.kind,
+            "name": source.name,
+            "fingerprint": plan.fingerprint,
+        },
         "code_version": code_version(),
         "code": system_code(plan.resolved.system),
         "flowsweep_version": version("flowsweep"),
@@ -53,11 +58,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def changed_since(started: Mapping[str, Any], device: str) -> tuple[str, ...]:
+def changed_since(started: SessionBegan, device: str) -> tuple[str, ...]:
     """What differs between a recorded environment and this one, in words."""
     then_now = {
-        "device": (started["device"], device),
-        "flowsweep": (started["code_version"], code_version()),
-        **{name: (then, versions().get(name)) for name, then in started["versions"].items()},
+        "device": (started.device, device),
+        "flowsweep": (started.code_version, code_version()),
+        **{name: (then, versions().get(name)) for name, then in started.versions.items()},
     }
     return tuple(f"{name}: {then} then, {now} now" for name, (then, now) in then_now.items() if then != now)

@@ -17,22 +17,23 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from ...search_spaces.parameters import Space
-from ..record.journal import Fact
+from ...trainables.events import Event
+from ..journal.events import StudyRenewed
+from ..journal.state import SweepState
 from ..search.distributions import distribution
-from .courses import courses
 
 
-def current_study(base: str, recorded: Sequence[Fact]) -> str:
-    """The study a sweep uses now; ``base`` is its first."""
-    return next((fact.data["study"] for fact in reversed(recorded) if fact.kind == "study_renewed"), base)
+def current_study(base: str, state: SweepState) -> str:
+    """Return the study a sweep uses now; ``base`` is its first."""
+    return state.study.study if state.study else base
 
 
 def renewed_study(
     opened: Callable[[], BaseStorage],
     base: str,
     space: Space,
-    recorded: Sequence[Fact],
-    record: Callable[..., Any],
+    state: SweepState,
+    record: Callable[[Event], Any],
 ) -> str:
     """The study to go on with: the current one, or a new edition when that holds what no longer counts.
 
@@ -42,11 +43,11 @@ def renewed_study(
         opened: the storage; opened only when there is something to do.
         base: the sweep's first study.
         space: what is searched from now on.
-        record: puts a fact about the sweep on record (``record(kind, **data)``).
+        record: puts an event of the sweep on record.
     """
-    current = current_study(base, recorded)
-    reopened = {name for name, course in courses(recorded).items() if course.reopened}
-    changed = _space_changed(space, recorded)
+    current = current_study(base, state)
+    reopened = {name for name, trial in state.trials.items() if trial.reopened}
+    changed = _space_changed(space, state)
     if not (reopened or changed):
         return current
     storage = opened()
@@ -58,12 +59,13 @@ def renewed_study(
     closed = {str(_name(one)) for one in trials if _name(one) in reopened and one.state.is_finished()}
     if not (closed or changed):
         return current
-    edition = sum(fact.kind == "study_renewed" for fact in recorded) + 1
+    edition = int(current.rpartition("~")[2]) + 1 if "~" in current else 1
     name = f"{base}~{edition}"
-    afresh = _started_afresh(recorded)
+    afresh = {name for name in reopened if not state.trials[name].history}
     distributions = {key: distribution(parameter) for key, parameter in space.items()} if changed else {}
     outside = _copy(old, trials, name, storage, closed, afresh, distributions)
-    record("study_renewed", study=name, of=current, reopened=sorted(closed), outside=outside)
+    event = StudyRenewed(study=name, of=current, reopened=tuple(sorted(closed)), outside=tuple(outside))
+    record(event)
     return name
 
 
@@ -120,13 +122,8 @@ def _within(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -
     return left_out, False
 
 
-def _started_afresh(recorded: Sequence[Fact]) -> set[str]:
-    return {str(fact.trial) for fact in recorded if fact.kind == "trial_retried" and fact.data.get("afresh")}
-
-
-def _space_changed(space: Space, recorded: Sequence[Fact]) -> bool:
-    specs = [fact.data.get("spec") for fact in recorded if fact.kind in ("sweep_started", "sweep_resumed")]
-    then = specs[-1]["space"] if specs and specs[-1] else None
+def _space_changed(space: Space, state: SweepState) -> bool:
+    then = state.spec.get("space")
     if not isinstance(then, Mapping):
         return False
     now = {key: parameter.model_dump(mode="json") for key, parameter in space.items()}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...trainables.events import Event
 from ..errors import Refused, UserError, nearest
+from ..journal.events import TrialRetried
+from ..journal.state import SweepState, TrialState
 from ..paths import SweepPaths
-from ..record.journal import Fact
-from ..running.failures import CLASSES, class_of
-from .courses import Course, courses
+from ..running.failures import CLASSES
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,20 @@ class Chosen:
                 raise UserError("no class of failures", key="--class", value=name, fix=nearest(name, CLASSES))
 
 
-def failed_trials(recorded: Sequence[Fact], chosen: Chosen) -> dict[str, str]:
-    """The failed trials that are meant, and the class each failed with.
+def failed_trials(state: SweepState, chosen: Chosen) -> dict[str, str]:
+    """Return the failed trials that are meant, and the class each failed with.
 
     Raises:
         UserError: a trial does not exist.
         Refused: a named trial has not failed, or no trial is meant.
     """
-    known = courses(recorded)
+    known = state.trials
     for name in chosen.trials:
         if name not in known:
             raise UserError(
                 "no such trial in this sweep", key="--trial", value=name, fix=nearest(name, known)
             )
-        if _class(known[name]) is None:
+        if known[name].failure is None:
             raise Refused(
                 f"has not failed: it {_state(known[name])}",
                 key="--trial",
@@ -54,13 +55,13 @@ def failed_trials(recorded: Sequence[Fact], chosen: Chosen) -> dict[str, str]:
             )
     meant = {
         name: failed
-        for name, course in known.items()
-        if (failed := _class(course))
+        for name, trial in known.items()
+        if (failed := trial.failure)
         and (not chosen.trials or name in chosen.trials)
         and (not chosen.classes or failed in chosen.classes)
     }
     if not meant:
-        there = sorted({failed for course in known.values() if (failed := _class(course))})
+        there = sorted({trial.failure for trial in known.values() if trial.failure})
         raise Refused(
             "no trial of this sweep failed like that" if there else "no trial of this sweep has failed",
             key="--class" if chosen.classes else None,
@@ -71,9 +72,9 @@ def failed_trials(recorded: Sequence[Fact], chosen: Chosen) -> dict[str, str]:
 
 def reopen_failed(
     meant: Mapping[str, str],
-    recorded: Sequence[Fact],
+    state: SweepState,
     paths: SweepPaths,
-    record: Callable[..., Any],
+    record: Callable[[Event, str], Any],
     code_changed: bool,
 ) -> None:
     """Put on record that failed trials are tried again; the next to take up the sweep runs them.
@@ -82,30 +83,25 @@ def reopen_failed(
     left of them is put away first.
 
     Args:
-        record: puts a fact about a trial on record (``record(kind, trial, **data)``).
+        record: puts an event of a trial on record.
     """
-    known = courses(recorded)
-    for trial, failed in meant.items():
-        course = known[trial]
+    for name, failed in meant.items():
+        trial = state.trials[name]
         afresh = code_changed or failed == "diverged"
         if afresh:
-            _forget(paths, trial)
-        seeds = course.request.get("seeds", (0,))
-        lanes = 1 if failed == "out_of_memory" and len(seeds) > 1 else course.request.get("lanes")
-        reason = (course.ending or {}).get("reason") or ""
-        said = {"class": failed, "reason": reason, "lanes": lanes, "asked": True, "afresh": afresh}
-        record("trial_retried", trial, **said)
+            _forget(paths, name)
+        lanes = trial.request.lanes if trial.request else None
+        if failed == "out_of_memory" and len(trial.seeds) > 1:
+            lanes = 1
+        event = TrialRetried(failure=failed, reason=trial.reason, lanes=lanes, asked=True, afresh=afresh)
+        record(event, name)
 
 
-def _class(course: Course) -> str | None:
-    return class_of(course.ending) if course.ending else None
-
-
-def _state(course: Course) -> str:
-    if course.ending is None:
+def _state(trial: TrialState) -> str:
+    if not trial.status.has_ended:
         return "has not ended"
     return {"finished": "ran to its end", "pruned": "was stopped early"}.get(
-        course.ending["status"], f"is {course.ending['status']}"
+        trial.status, f"is {trial.status}"
     )
 
 

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...trainables.events import Event
 from ..errors import Refused
+from ..journal.events import Entry, Warned
+from ..journal.journal import Journal, read, writer_of
+from ..journal.state import SweepState, read_sweep
 from ..paths import SweepPaths
-from ..record.journal import Fact, Journal, read, writer_of
 from ..search.storages import open_storage, study_name
 from ..sweep.plan import Plan
 from .continuity import changes_since, check_unchanged
@@ -58,45 +61,46 @@ def check_going(plan: Plan, paths: SweepPaths, going: Going) -> None:
         )
     if there:
         _check_alone(paths)
-        before = list(read(paths.journal))
-        check_unchanged(changes_since(plan, before), plan, going.anyway)
+        before = read_sweep(paths, keep_reports=False)
+        check_unchanged(changes_since(plan, before.started), plan, going.anyway)
         if going.retry:
             failed_trials(before, going.retry)
 
 
 def take_up(
-    plan: Plan, paths: SweepPaths, journal: Journal, going: Going, watch: Callable[[Fact], None]
-) -> tuple[Sequence[Fact], dict[str, Any]]:
+    plan: Plan, paths: SweepPaths, journal: Journal, going: Going, watch: Callable[[Entry], None]
+) -> tuple[Sequence[Entry], dict[str, Any]]:
     """Reopen what is to go on: failed trials, finished ones with more steps, a study whose space has changed.
 
     Returns:
         What is on record then, and what ``sweep_resumed`` should say of changes it goes on over.
     """
 
-    def record(kind: str, trial: str | None = None, **data: Any) -> None:
-        facts.append(journal.append(kind, trial, **data))
-        watch(facts[-1])
+    def record(event: Event, trial: str | None = None) -> None:
+        entries.append(journal.append(event, trial))
+        state.apply(entries[-1])
+        watch(entries[-1])
 
-    facts = list(read(paths.journal))
-    before = tuple(facts)
-    changes = changes_since(plan, before)
+    entries = list(read(paths.journal))
+    state = SweepState.of(entries, paths, keep_reports=False)
+    changes = changes_since(plan, state.started)
     check_unchanged(changes, plan, going.anyway)
     for text in changes.packages:
-        said = {"text": f"changed since the sweep was last run: {text}"}
-        watch(Fact(-1, time.time(), "warning", data=said))
+        warned = Warned(text=f"changed since the sweep was last run: {text}")
+        watch(Entry(seq=-1, time=time.time(), event=warned))
     if going.retry:
-        reopen_failed(failed_trials(before, going.retry), before, paths, record, bool(changes.code))
-    take_further(plan, tuple(facts), record)
+        reopen_failed(failed_trials(state, going.retry), state, paths, record, bool(changes.code))
+    take_further(plan, state, record)
     storage = plan.spec.search.storage
     renewed_study(
         lambda: open_storage(storage, paths),
         study_name(storage, paths),
         plan.resolved.space,
-        tuple(facts),
+        state,
         record,
     )
     despite = [*(f"{plan.spec.source.kind}: {text}" for text in changes.data), *changes.code]
-    return list(read(paths.journal)), {"despite": despite} if despite else {}
+    return entries, {"despite": tuple(despite)} if despite else {}
 
 
 def _check_alone(paths: SweepPaths) -> None:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Refused, UserError
+from ..journal.events import SweepStarted
+from ..journal.journal import read, writer_of
+from ..journal.state import WRONG_FORM
 from ..paths import Home, SweepPaths
 from ..store.base import size_of
 from ..store.opening import open_store
 from ..store.stage_use import sweep_uses
-from .journal import writer_of
-from .records import WRONG_FORM
 from .results import summarize
 
 
@@ -97,10 +98,8 @@ def _refuse_running(paths: SweepPaths) -> None:
 
 
 def _spec(paths: SweepPaths) -> dict[str, Any]:
-    from .journal import read
-
     try:
-        return dict(next(fact.data["spec"] for fact in read(paths.journal) if fact.kind == "sweep_started"))
+        return dict(next(e.event.spec for e in read(paths.journal) if isinstance(e.event, SweepStarted)))
     except (UserError, StopIteration, *WRONG_FORM):
         return {}
 

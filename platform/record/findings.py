@@ -18,10 +18,11 @@ from ...search_spaces.conditions import in_order, is_active
 from ...search_spaces.parameters import Choice
 from ...trainables.base import Evidence, SettingFinding, StageConfig, System, load_system
 from ...trainables.config import parse
+from ...trainables.names import ParameterName
 from ..errors import UserError
+from ..journal.state import SweepState, TrialState
 from ..report.intervals import LEVEL, episode_values
 from ..sweep.resolve import Resolved
-from .records import SweepRecord, TrialRecord
 
 MOST_COMBINATIONS = 256
 """Combinations of named values looked at for fields that none of them reads."""
@@ -65,7 +66,7 @@ def _combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, An
         yield found
 
 
-def findings(record: SweepRecord) -> list[SettingFinding]:
+def findings(record: SweepState) -> list[SettingFinding]:
     """What can be said of the settings of a sweep's search trials, finished or not.
 
     Where the system is not installed here, only what needs none of it.
@@ -104,14 +105,14 @@ def trials_text(finding: SettingFinding, total: int) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def _system(record: SweepRecord) -> System | None:
+def _system(record: SweepState) -> System | None:
     try:
-        return load_system(record.started["spec"]["system"])
+        return load_system(record.spec["system"])
     except (UserError, KeyError, ImportError):
         return None
 
 
-def _configs(trial: TrialRecord, system: System) -> dict[str, StageConfig]:
+def _configs(trial: TrialState, system: System) -> dict[str, StageConfig]:
     """The stages a trial went through; without those whose configuration another version has changed since."""
     found = {}
     for stage in system.stages:
@@ -148,11 +149,12 @@ def _unread(configs: TrialConfigs, searched: list[str]) -> list[SettingFinding]:
 
 
 def _observed(
-    trials: list[TrialRecord], system: System, configs: TrialConfigs, searched: list[str]
+    trials: list[TrialState], system: System, configs: TrialConfigs, searched: list[str]
 ) -> list[SettingFinding]:
     found = []
     for stage in system.stages:
-        own = {name.split(".", 1)[1] for name in searched if name.split(".", 1)[0] == stage.name}
+        names = map(ParameterName, searched)
+        own = {name.bare for name in names if name.stage == stage.name}
         evidence = [
             Evidence(trial.trial, configs[trial.trial][stage.name], curves)
             for trial in trials
@@ -164,18 +166,18 @@ def _observed(
     return found
 
 
-def _curves(trial: TrialRecord, stage: str) -> dict[str, list[float]]:
+def _curves(trial: TrialState, stage: str) -> dict[str, list[float]]:
     curves: dict[str, list[float]] = {}
-    for said in trial.measurements:
-        if said.kind == "progress" and said.stage == stage:
-            for name, lanes in said.metrics.items():
-                curves.setdefault(name, []).append(sum(lanes) / len(lanes))
+    for report in trial.progress_reports:
+        if report.stage == stage:
+            for name, value in report.means().items():
+                curves.setdefault(name, []).append(value)
     return curves
 
 
-def _flat(record: SweepRecord, trials: list[TrialRecord], searched: list[str]) -> list[SettingFinding]:
+def _flat(record: SweepState, trials: list[TrialState], searched: list[str]) -> list[SettingFinding]:
     """Whether the finished trials scored alike: equal, or not told apart by Friedman's test over shared episodes."""
-    metric = record.metric.split("/", 1)[-1]
+    metric = record.metric.bare
     scored = [
         (trial, last)
         for trial in trials
@@ -183,7 +185,7 @@ def _flat(record: SweepRecord, trials: list[TrialRecord], searched: list[str]) -
     ]
     if len(scored) < FEWEST_COMPARED or not searched:
         return []
-    values = [sum(last.metrics[metric]) / len(last.metrics[metric]) for _, last in scored]
+    values = [last.mean(metric) for _, last in scored]
     if max(values) == min(values):
         how = f"every one of {len(scored)} finished trials scored {values[0]:.4g}"
     else:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
-from .journal import Fact
+from ...trainables.events import CheckpointDamaged, CheckpointSkipped, Event, StageComputed
+from ..journal.events import CheckpointsDropped, CheckpointsOverBudget, Entry, Recovered, TrialRetried
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Incident:
     Attributes:
         seq: its place in the journal.
         time: unix seconds.
-        kind: of the fact.
+        kind: of the event.
         what: in words.
         count, bytes: of dropped checkpoints.
     """
@@ -30,21 +30,15 @@ class Incident:
     bytes: int = 0
 
 
-def incidents(facts: Iterable[Fact]) -> list[Incident]:
-    """Every incident on record, in order."""
-    return [
-        Incident(
-            fact.seq,
-            fact.time,
-            fact.kind,
-            fact.trial,
-            what,
-            len(fact.data.get("paths", (0,))),
-            fact.data.get("bytes", 0),
-        )
-        for fact in facts
-        if fact.kind in _WORDS and (what := _WORDS[fact.kind](fact.data))
-    ]
+def incidents(entries: Iterable[Entry]) -> list[Incident]:
+    """Return every incident on record, in order."""
+    found = []
+    for entry in entries:
+        if what := _words(entry.event):
+            count = len(getattr(entry.event, "paths", (0,)))
+            size = getattr(entry.event, "bytes", 0)
+            found.append(Incident(entry.seq, entry.time, entry.event.kind, entry.trial, what, count, size))
+    return found
 
 
 def summed(found: Iterable[Incident]) -> list[Incident]:
@@ -61,33 +55,23 @@ def summed(found: Iterable[Incident]) -> list[Incident]:
     return [*rest, replace(drops[-1], trial=None, what=what, count=number, bytes=size)]
 
 
-def _damaged(data: Mapping[str, Any]) -> str:
-    resumed = data["resumed_step"]
-    went_on = f"went on from step {resumed:,}" if resumed else "began anew"
-    return f"the checkpoint of {data['stage']} at step {data['step']:,} was damaged ({data['reason']}); {went_on}"
-
-
-def _skipped(data: Mapping[str, Any]) -> str:
-    return f"no checkpoint of {data['stage']} at step {data['step']:,}: {data['reason']}; the trial went on"
-
-
-def _dropped(data: Mapping[str, Any]) -> str:
-    number = len(data["paths"])
-    return f"{number} checkpoint{'s' * (number != 1)} dropped, {data['bytes']:,} bytes: {data['reason']}"
-
-
-def _computed(data: Mapping[str, Any]) -> str:
-    return (
-        f"{data['stage']} seed {data['seed']} computed again: {data['reason']}" if data.get("reason") else ""
-    )
-
-
-_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "trial_retried": lambda data: f"taken up again after {data['class'].replace('_', ' ')}: {data['reason']}",
-    "recovered": lambda data: f"a torn last line of the record ({data['dropped_bytes']} bytes) was dropped",
-    "checkpoint_damaged": _damaged,
-    "checkpoint_skipped": _skipped,
-    "checkpoints_dropped": _dropped,
-    "checkpoints_over_budget": lambda data: f"over the budget: {data['reason']}",
-    "stage_computed": _computed,
-}
+def _words(event: Event) -> str:
+    """Return what an event says went wrong; empty where nothing did."""
+    match event:
+        case TrialRetried():
+            return f"resumed after {event.failure.replace('_', ' ')}: {event.reason}"
+        case Recovered():
+            return f"a torn last line of the record ({event.dropped_bytes} bytes) was dropped"
+        case CheckpointDamaged():
+            went_on = f"resumed from step {event.resumed_step:,}" if event.resumed_step else "started over"
+            return f"the checkpoint of {event.stage} at step {event.step:,} was damaged ({event.reason}); {went_on}"
+        case CheckpointSkipped():
+            return f"no checkpoint of {event.stage} at step {event.step:,}: {event.reason}; the trial went on"
+        case CheckpointsDropped():
+            number = len(event.paths)
+            return f"{number} checkpoint{'s' * (number != 1)} dropped, {event.bytes:,} bytes: {event.reason}"
+        case CheckpointsOverBudget():
+            return f"over the budget: {event.reason}"
+        case StageComputed(reason=str(reason)) if reason:
+            return f"{event.stage} seed {event.seed} computed again: {reason}"
+    return ""

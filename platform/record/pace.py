@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .records import Measurement, SweepRecord, TrialRecord
+from ...trainables.events import Progress
+from ..journal.state import SweepState, TrialState
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,24 @@ class Pace:
         return self.updates / self.wall_s if self.wall_s else None
 
 
-def pace(trial: TrialRecord, stage: str) -> Pace:
+def pace(trial: TrialState, stage: str) -> Pace:
     """The pace of one trial's stage."""
-    return _of(m for m in trial.measurements if m.kind == "progress" and m.stage == stage)
+    return _of(report for report in trial.progress_reports if report.stage == stage)
 
 
-def paces(record: SweepRecord) -> dict[str, Pace]:
+def paces(record: SweepState) -> dict[str, Pace]:
     """By stage, over all trials that trained it."""
     found: dict[str, Pace] = {}
     for trial in record.trials.values():
-        for stage in dict.fromkeys(m.stage for m in trial.measurements if m.kind == "progress"):
+        if trial.repeats:  # it was the other trial that took them
+            continue
+        for stage in dict.fromkeys(report.stage for report in trial.progress_reports):
             one, sum_ = pace(trial, stage), found.get(stage, Pace(0, 0.0, 0.0))
             found[stage] = Pace(sum_.updates + one.updates, sum_.cpu_s + one.cpu_s, sum_.wall_s + one.wall_s)
     return found
 
 
-def _of(reports: Iterable[Measurement]) -> Pace:
+def _of(reports: Iterable[Progress]) -> Pace:
     """Reports come at fixed marks, again at the same ones after a restart: each covers what lies below its mark."""
     updates, cpu_s, wall_s, marks = 0, 0.0, 0.0, {}
     for report in reports:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import UserError
+from ..journal.journal import writer_of
+from ..journal.state import WRONG_FORM, SweepState, TrialState, read_sweep
 from ..paths import Home, SweepPaths
 from ..report.intervals import Comparison, Interval
 from ..report.leaderboard import (
@@ -20,19 +22,15 @@ from ..report.leaderboard import (
 )
 from ..report.tables import tables, write_tables
 from ..report.why import above, why_best
-from .journal import writer_of
-from .records import WRONG_FORM, Measurement, StageUse, SweepRecord, TrialRecord, read_sweep, record_of
 
 __all__ = [
     "Comparison",
     "Interval",
     "LeaderboardRow",
-    "Measurement",
     "Savings",
-    "StageUse",
-    "SweepRecord",
+    "SweepState",
     "SweepSummary",
-    "TrialRecord",
+    "TrialState",
     "above",
     "best",
     "first_against",
@@ -40,7 +38,6 @@ __all__ = [
     "leaderboard",
     "list_sweeps",
     "read_sweep",
-    "record_of",
     "savings",
     "summarize",
     "tables",
@@ -95,21 +92,21 @@ def summarize(paths: SweepPaths) -> SweepSummary:
         return SweepSummary(paths.name, "damaged", note=str(error))
 
 
-def _summary(record: SweepRecord) -> SweepSummary:
+def _summary(record: SweepState) -> SweepSummary:
     paths = record.paths
     if not record.started:
         return SweepSummary(paths.name, "died", note="it was recorded no further than its name")
     status = record.status
     if status == "running" and writer_of(paths.journal) is None:
         status = "died"
-    first, spec = best(record), record.started["spec"]
+    first, spec = best(record), record.spec
     return SweepSummary(
         name=paths.name,
         status=status,
         system=spec["system"],
         **record.source.named,
         metric=record.metric,
-        trials=dict(Counter(trial.status for trial in record.trials.values())),
+        trials=dict(Counter(str(trial.status) for trial in record.trials.values())),
         best=first.score.mean if first else None,
         best_trial=first.trial if first else None,
         started=record.sessions[0][0],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from ..journal.state import SweepState
 from ..record.findings import findings, summarized, trials_text
 from ..record.pace import paces
-from ..record.records import SweepRecord
 from .page import Column, Row, Section, Table
 from .text import number
 
 
-def not_at_work(record: SweepRecord) -> Section | None:
+def not_at_work(record: SweepState) -> Section | None:
     """Searched ranges that could not matter, each with the evidence."""
     total = len(record.phase("search"))
     rows = [Row([one.setting, trials_text(one, total), one.reason]) for one in summarized(findings(record))]
@@ -17,7 +17,7 @@ def not_at_work(record: SweepRecord) -> Section | None:
     return Section("Settings that were not at work", tables=[Table(heads, rows)]) if rows else None
 
 
-def speed(record: SweepRecord) -> Section | None:
+def speed(record: SweepState) -> Section | None:
     """Updates per second and process time per update, by stage."""
     rows = [
         Row([stage, number(one.updates), number(one.updates_per_s), number(1000 * one.cpu_s_per_update)])

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from ..record.results import LeaderboardRow, SweepRecord
+from ...trainables.names import MetricName
+from ..record.results import LeaderboardRow, SweepState
 from ..sweep.goals import Goals
 from . import plots
 from .page import Column, Picture, Row, Section, Table, embedded
@@ -19,13 +20,13 @@ MOST_PLANES = 3
 """Pairs of objectives that are drawn; the leading one against each of the others."""
 
 
-def trade_off(record: SweepRecord, rows: list[LeaderboardRow]) -> Section | None:
+def trade_off(record: SweepState, rows: list[LeaderboardRow]) -> Section | None:
     """The search trials by everything they are judged by; nothing where that is one objective.
 
     Args:
         rows: the search trials of the leaderboard.
     """
-    goals = record.goals
+    goals = Goals.recorded(record.spec)
     ended = [row for row in rows if row.rank]
     if goals.single or not ended:
         return None
@@ -51,13 +52,14 @@ def trade_off(record: SweepRecord, rows: list[LeaderboardRow]) -> Section | None
     return Section(title, _words(goals, ended), front_pictures(goals, ended), [Table(heads, body)])
 
 
-def noted(record: SweepRecord, first: LeaderboardRow) -> str:
+def noted(record: SweepState, first: LeaderboardRow) -> str:
     """What must be said beside the first trial: the front it leads, the limits it breaks."""
     text = ""
-    if len(record.goals.objectives) > 1:
+    goals = Goals.recorded(record.spec)
+    if len(goals.objectives) > 1:
         others = ", ".join(
-            f"{goal.metric.split('/', 1)[-1]} {number(first.metrics.get(goal.metric))}"
-            for goal in record.goals.objectives[1:]
+            f"{MetricName(goal.metric).bare} {number(first.metrics.get(goal.metric))}"
+            for goal in goals.objectives[1:]
         )
         text = f" It leads a Pareto front ({others}): none is better in everything."
     if not first.feasible:

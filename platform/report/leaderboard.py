@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..record.records import Measurement, SweepRecord, TrialRecord
+from ...trainables.events import Evaluated, StageComputed, StageReused
+from ...trainables.names import MetricName
+from ..journal.state import SweepState, TrialState
 from ..sweep.goals import Goals, is_feasible
 from .intervals import Comparison, Interval, compare, interval
 from .ranking import Scored, front, ranked_trials
@@ -60,7 +62,7 @@ class LeaderboardRow:
 
 
 def leaderboard(
-    record: SweepRecord, metric: str | None = None, direction: str | None = None
+    record: SweepState, metric: str | None = None, direction: str | None = None
 ) -> list[LeaderboardRow]:
     """Scored trials, best first: confirmations and baselines, then the search.
 
@@ -72,7 +74,7 @@ def leaderboard(
         metric: ``stage/metric``; the objective when left out. A baseline is scored on its own last stage.
         direction: ``maximize`` or ``minimize``; the objective's when left out.
     """
-    name = (metric or record.metric).split("/", 1)[-1]
+    name, goals = MetricName(metric or record.metric).bare, Goals.recorded(record.spec)
     sign = -1 if (direction or record.direction) == "maximize" else 1
     rows: list[LeaderboardRow] = []
     for phases in GROUPS:
@@ -81,15 +83,15 @@ def leaderboard(
             for trial in record.trials.values()
             if trial.phase in phases and (last := trial.last_evaluation(name)) is not None
         ]
-        group = [_row(record, trial, last, name) for trial, last in scored]
+        group = [_row(record, goals, trial, last, name) for trial, last in scored]
         group.sort(key=lambda row: (row.status != "finished", _last_if_nan(sign * row.score.mean), row.trial))
-        if metric is None and not record.goals.single:
-            group = _by_goals(record.goals, group)
+        if metric is None and not goals.single:
+            group = _by_goals(goals, group)
         rows += _with_ranks(group)
     return rows
 
 
-def front_rows(record: SweepRecord) -> list[LeaderboardRow]:
+def front_rows(record: SweepState) -> list[LeaderboardRow]:
     """The search trials on the Pareto front, in the order of the leaderboard; none with a single objective."""
     return [row for row in leaderboard(record) if row.front and row.phase == "search"]
 
@@ -107,7 +109,7 @@ def _by_goals(goals: Goals, group: list[LeaderboardRow]) -> list[LeaderboardRow]
     return [rows[name] for name in order] + [row for row in group if row.trial not in ends]
 
 
-def best(record: SweepRecord) -> LeaderboardRow | None:
+def best(record: SweepState) -> LeaderboardRow | None:
     """The best finished trial, which `best`, `rerun`, `export`, the list and the report all mean.
 
     One that keeps every limit before any that does not; a confirmation before what only the search has scored. A search
@@ -120,7 +122,7 @@ def best(record: SweepRecord) -> LeaderboardRow | None:
 
 
 def first_against(
-    record: SweepRecord, first: str, second: str, metric: str | None = None
+    record: SweepState, first: str, second: str, metric: str | None = None
 ) -> Comparison | None:
     """Is one trial really better than another? None where they share no seed to be paired on.
 
@@ -129,7 +131,7 @@ def first_against(
         first, second: trial ids, both confirmed or both not.
         metric: ``stage/metric``; the objective when left out.
     """
-    name = (metric or record.metric).split("/", 1)[-1]
+    name = MetricName(metric or record.metric).bare
     sides = []
     for trial in (first, second):
         last = record.trials[trial].last_evaluation(name)
@@ -168,7 +170,7 @@ class Savings:
         return (self.computed_cpu_s + saved) / self.computed_cpu_s if self.computed_cpu_s else math.nan
 
 
-def savings(record: SweepRecord) -> Savings:
+def savings(record: SweepState) -> Savings:
     """What the sweep has cost and what it has not."""
     trials = list(record.trials.values())
     pruned = [trial for trial in trials if trial.status == "pruned"]
@@ -178,18 +180,18 @@ def savings(record: SweepRecord) -> Savings:
         reused_cpu_s=sum(trial.saved_cpu_s for trial in trials),
         pruned_spent_cpu_s=sum(trial.cpu_s for trial in pruned),
         pruned_saved_cpu_s=sum(_left_cpu_s(trial) for trial in pruned),
-        stages_computed=sum(not use.reused for use in uses),
-        stages_reused=sum(use.reused for use in uses),
+        stages_computed=sum(isinstance(use, StageComputed) for use in uses),
+        stages_reused=sum(isinstance(use, StageReused) for use in uses),
         episodes_spent=sum(trial.episodes_spent for trial in trials),
     )
 
 
-def _left_cpu_s(trial: TrialRecord) -> float:
+def _left_cpu_s(trial: TrialState) -> float:
     step, steps = trial.progress
     return trial.stage_cpu_s(trial.through) / step * (steps - step) if step else 0.0
 
 
-def _row(record: SweepRecord, trial: TrialRecord, last: Measurement, name: str) -> LeaderboardRow:
+def _row(record: SweepState, goals: Goals, trial: TrialState, last: Evaluated, name: str) -> LeaderboardRow:
     lanes = tuple(last.metrics[name])
     searched = record.trials.get(trial.confirms or "")
     return LeaderboardRow(
@@ -208,24 +210,15 @@ def _row(record: SweepRecord, trial: TrialRecord, last: Measurement, name: str) 
         steps=last.steps,
         confirms=trial.confirms,
         search_value=_mean(searched, name) if searched else None,
-        metrics={**record.goals.read(_reported(trial)), **trial.values} if not record.goals.single else {},
+        metrics={} if goals.single else {**goals.read(trial.latest), **trial.values},
         excess=trial.excess,
         repeats=trial.repeats,
     )
 
 
-def _reported(trial: TrialRecord) -> dict[str, Sequence[float]]:
-    """Every metric of its last stage when last reported, by bare name."""
-    found: dict[str, Sequence[float]] = {}
-    for said in trial.measurements:
-        if said.stage == trial.through:
-            found |= said.metrics
-    return found
-
-
-def _mean(trial: TrialRecord, name: str) -> float | None:
+def _mean(trial: TrialState, name: str) -> float | None:
     last = trial.last_evaluation(name)
-    return sum(last.metrics[name]) / len(last.metrics[name]) if last else None
+    return last.mean(name) if last else None
 
 
 def _with_ranks(group: list[LeaderboardRow]) -> list[LeaderboardRow]:

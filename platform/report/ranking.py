@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ..journal.state import TrialState, TrialStatus
 from ..sweep.goals import Goals, is_feasible
 
 Losses = tuple[float, ...]
@@ -101,10 +101,9 @@ def _beyond(excess: Mapping[str, float]) -> float:
     return sum(math.inf if math.isnan(beyond) else max(0.0, beyond) for beyond in excess.values())
 
 
-def finished_score(goals: Goals, ending: Mapping[str, Any]) -> Scored | None:
-    """What a ``trial_ended`` fact is ranked by; None unless it ran to its end, scored, with a configuration of its own."""
-    if ending["status"] != "finished" or ending["value"] is None or ending.get("repeats"):
+def finished_score(goals: Goals, trial: TrialState) -> Scored | None:
+    """Return what a trial is ranked by; None unless it ran to its end, scored, with a configuration of its own."""
+    if trial.status is not TrialStatus.FINISHED or trial.value is None or trial.repeats:
         return None
-    values = ending.get("values") or {goals.objectives[0].metric: ending["value"]}
-    found = goals.values(values)
-    return Scored(found, ending.get("excess", {})) if found else None
+    found = goals.values(trial.values or {goals.objectives[0].metric: trial.value})
+    return Scored(found, trial.excess) if found else None

@@ -6,10 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
+from ...trainables.events import StageComputed, StageReused
 from ..record.results import (
     LeaderboardRow,
     Savings,
-    SweepRecord,
+    SweepState,
     above,
     best,
     first_against,
@@ -17,6 +18,7 @@ from ..record.results import (
     savings,
     why_best,
 )
+from ..sweep.goals import Goals
 from ..sweep.yaml_file import dump_yaml
 from . import figures
 from .findings import not_at_work, speed
@@ -29,7 +31,7 @@ OF_DATASETS = ("episodes", "transitions", "observation_dim", "action_dim", "rewa
 """What is told of a dataset; of environments and problems, everything is."""
 
 
-def report_page(record: SweepRecord) -> Page:
+def report_page(record: SweepState) -> Page:
     """Everything there is to say about a sweep, whatever state it is in."""
     rows, spent = leaderboard(record), savings(record)
     sections = [
@@ -45,7 +47,7 @@ def report_page(record: SweepRecord) -> Page:
         learnt_from(record),
         shown(record),
         again(record),
-        Section("The sweep as it was run", code=dump_yaml(record.started["spec"])),
+        Section("The sweep as it was run", code=dump_yaml(record.spec)),
     ]
     return Page(
         record.name,
@@ -56,7 +58,7 @@ def report_page(record: SweepRecord) -> Page:
     )
 
 
-def lead(record: SweepRecord) -> str:
+def lead(record: SweepState) -> str:
     """The outcome in one or two sentences."""
     first = best(record)
     state = "" if record.status == "finished" else f" The sweep is not finished (on record: {record.status})."
@@ -71,7 +73,7 @@ def lead(record: SweepRecord) -> str:
         f"{first.confirms or first.trial} is the best trial: {name} {number(score.mean)}{interval} {where}."
     )
     text += noted(record, first)
-    text += f" It is the {why_best(record, first)}." if record.goals.constraints else ""
+    text += f" It is the {why_best(record, first)}." if Goals.recorded(record.spec).constraints else ""
     for other in above(record, first):
         beside = figures.label(record, other.trial)
         text += f" No trial is above the {beside}, which has {number(other.score.mean)}."
@@ -82,10 +84,11 @@ def lead(record: SweepRecord) -> str:
     return text + state
 
 
-def facts(record: SweepRecord) -> list[Labelled]:
+def facts(record: SweepState) -> list[Labelled]:
     """What was run on what, when and with what."""
-    started, spec = record.started, record.started["spec"]
-    data, versions = record.source_facts, started.get("versions", {})
+    started, spec = record.started, record.spec
+    assert started is not None
+    data, versions = record.source_facts, started.versions
     goal = "larger is better" if record.direction == "maximize" else "smaller is better"
     begun, ended = (record.sessions[0][0], record.sessions[-1][1]) if record.sessions else (None, None)
     seeds = spec.get("seeds", {})
@@ -96,17 +99,17 @@ def facts(record: SweepRecord) -> list[Labelled]:
         ("Objective", f"{record.metric}, {goal}"),
         ("Seeds", f"tune {listing(seeds.get('tune', ()))}; test {listing(seeds.get('test', ()))}"),
         ("When", f"{moment(begun)} to {moment(ended)}" + _interruptions(len(record.sessions))),
-        ("Where", f"{started.get('host', NOTHING)}, {started.get('device', NOTHING)}"),
+        ("Where", f"{started.host or NOTHING}, {started.device or NOTHING}"),
         (
             "Code",
-            f"flowsweep {started.get('flowsweep_version', NOTHING)}, {started.get('code_version', NOTHING)}",
+            f"flowsweep {started.flowsweep_version or NOTHING}, {started.code_version or NOTHING}",
         ),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return [Labelled(label, text) for label, text in listed if text]
 
 
-def cards(record: SweepRecord, spent: Savings) -> list[Labelled]:
+def cards(record: SweepState, spent: Savings) -> list[Labelled]:
     """The figures one looks for first."""
     first = best(record)
     search = record.phase("search")
@@ -120,7 +123,7 @@ def cards(record: SweepRecord, spent: Savings) -> list[Labelled]:
     ]
 
 
-def confirmation(record: SweepRecord, rows: list[LeaderboardRow]) -> Section | None:
+def confirmation(record: SweepState, rows: list[LeaderboardRow]) -> Section | None:
     """The best trials and the baselines on the test seeds, and whether the first is really better."""
     if not rows:
         return None
@@ -157,7 +160,7 @@ def confirmation(record: SweepRecord, rows: list[LeaderboardRow]) -> Section | N
     return Section("Confirmation", [intro, *verdicts], [picture] if picture else [], [Table(heads, body)])
 
 
-def ranking(record: SweepRecord, rows: list[LeaderboardRow]) -> Section:
+def ranking(record: SweepState, rows: list[LeaderboardRow]) -> Section:
     """Every search trial, best first; those without a score last."""
     names = list(dict.fromkeys(name for trial in record.phase("search") for name in trial.params))
     heads = [
@@ -171,7 +174,7 @@ def ranking(record: SweepRecord, rows: list[LeaderboardRow]) -> Section:
         Row(_ranking_cells(record, name, scored.get(name), names), first=_leads(scored.get(name)))
         for name in order
     ]
-    spec = record.started["spec"]
+    spec = record.spec
     seeds = spec.get("seeds", {}).get("tune", ())
     methods = Counter(row.score.method for row in rows).most_common(1)
     how = f"; intervals: {methods[0][0]}" if methods else ""
@@ -179,7 +182,7 @@ def ranking(record: SweepRecord, rows: list[LeaderboardRow]) -> Section:
     return Section("Search", [], [], [Table(heads, body, caption)] if body else [])
 
 
-def search_figures(record: SweepRecord) -> Iterator[Section]:
+def search_figures(record: SweepState) -> Iterator[Section]:
     """Learning curves, landscape and importance, as far as there is something to see."""
     found, first = figures.importance(record), best(record)
     first_trial = (first.confirms or first.trial) if first else None
@@ -191,7 +194,7 @@ def search_figures(record: SweepRecord) -> Iterator[Section]:
         yield Section("What mattered", figures=[figures.importance_picture(found)])
 
 
-def saved(record: SweepRecord, spent: Savings) -> Section:
+def saved(record: SweepState, spent: Savings) -> Section:
     """What sharing stages and stopping early spared, by stage."""
     listed = [
         ("spent on everything", duration(spent.computed_cpu_s)),
@@ -211,7 +214,7 @@ def saved(record: SweepRecord, spent: Savings) -> Section:
     )
 
 
-def stopped(record: SweepRecord) -> Section | None:
+def stopped(record: SweepState) -> Section | None:
     """Trials ended early, each with the reason."""
     rows = [
         Row(
@@ -219,7 +222,7 @@ def stopped(record: SweepRecord) -> Section | None:
                 trial.trial,
                 "{} of {}".format(*map(number, trial.progress)),
                 number(trial.value),
-                trial.decision or trial.reason,
+                trial.stopped_by or trial.reason,
             ]
         )
         for trial in record.trials.values()
@@ -227,16 +230,16 @@ def stopped(record: SweepRecord) -> Section | None:
     ]
     heads = [Column("trial"), Column("at step"), Column("score", number=True), Column("why", long=True)]
     tables = [Table(heads, rows)] if rows else []
-    ends = [f"No further trial was started: {decision}." for decision in record.decisions]
+    ends = [f"No further trial was started: {limit}." for limit in record.spent]
     return Section("Stopped early", ends, tables=tables) if rows or ends else None
 
 
-def failures(record: SweepRecord) -> Section | None:
+def failures(record: SweepState) -> Section | None:
     """Trials that went wrong, each with the reason."""
     rows = [
         Row([trial.trial, trial.status, _words(trial.failure), str(trial.retries), trial.reason or NOTHING])
         for trial in record.trials.values()
-        if not trial.is_open and trial.status not in GOOD_ENDS
+        if trial.status.has_ended and trial.status not in GOOD_ENDS
     ]
     heads = [
         Column("trial"), Column("what", status=True), Column("class"), Column("tried again", number=True),
@@ -245,10 +248,14 @@ def failures(record: SweepRecord) -> Section | None:
     return Section("Failures", tables=[Table(heads, rows)]) if rows else None
 
 
-def learnt_from(record: SweepRecord) -> Section | None:
+def learnt_from(record: SweepState) -> Section | None:
     """What was learnt from, and what checking it turned up."""
     kind, data = record.source.kind, record.source_facts
-    told = OF_DATASETS if kind == "dataset" else [key for key in data if key not in ("name", "fingerprint")]
+    told = (
+        OF_DATASETS
+        if kind == "dataset"
+        else [key for key in data if key not in ("kind", "name", "fingerprint")]
+    )
     listed = [
         f"{key.replace('_', ' ')} {value if isinstance(value, str) else number(value)}"
         for key in told
@@ -260,13 +267,13 @@ def learnt_from(record: SweepRecord) -> Section | None:
     return Section(kind.capitalize(), text, tables=table) if listed or rows else None
 
 
-def shown(record: SweepRecord) -> Section | None:
+def shown(record: SweepState) -> Section | None:
     """Pictures and videos of what the policies do."""
     pictures = figures.media_pictures(record)
     return Section("What the policies do", figures=pictures) if pictures else None
 
 
-def again(record: SweepRecord) -> Section:
+def again(record: SweepState) -> Section:
     """How to do it again."""
     commands = [
         (f"flowsweep rerun {record.name}", "train the best trial again and judge whether it is reproduced"),
@@ -277,7 +284,7 @@ def again(record: SweepRecord) -> Section:
     return Section("Do it again", code=code)
 
 
-def _ranking_cells(record: SweepRecord, name: str, row: LeaderboardRow | None, names: list[str]) -> list[str]:
+def _ranking_cells(record: SweepState, name: str, row: LeaderboardRow | None, names: list[str]) -> list[str]:
     trial = record.trials[name]
     step, steps = trial.progress
     return [
@@ -293,14 +300,16 @@ def _ranking_cells(record: SweepRecord, name: str, row: LeaderboardRow | None, n
     ]
 
 
-def _stage_cells(record: SweepRecord, stage: str) -> list[str]:
+def _stage_cells(record: SweepState, stage: str) -> list[str]:
     uses = [use for trial in record.trials.values() for use in trial.stages if use.stage == stage]
+    computed = [use for use in uses if isinstance(use, StageComputed)]
+    reused = [use for use in uses if isinstance(use, StageReused)]
     return [
         stage,
-        str(sum(not use.reused for use in uses)),
-        str(sum(use.reused for use in uses)),
-        duration(sum(use.cpu_s for use in uses)),
-        duration(sum(use.saved_cpu_s for use in uses)),
+        str(len(computed)),
+        str(len(reused)),
+        duration(sum(use.cpu_s for use in computed)),
+        duration(sum(use.saved_cpu_s for use in reused)),
     ]
 
 

@@ -15,16 +15,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...trainables.events import Report, StageComputed, StageReused
 from ...trainables.lossless_json import dumps
+from ..journal.state import SweepState, TrialState
 from ..record.pace import pace
-from ..record.records import SweepRecord, TrialRecord
+from ..sweep.goals import Goals, is_feasible
 from .leaderboard import leaderboard
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def tables(record: SweepRecord) -> dict[str, pa.Table]:
+def tables(record: SweepState) -> dict[str, pa.Table]:
     """The four tables by name."""
     import pyarrow as pa
 
@@ -53,7 +55,7 @@ def tables(record: SweepRecord) -> dict[str, pa.Table]:
     }
 
 
-def write_tables(record: SweepRecord) -> dict[str, Path]:
+def write_tables(record: SweepState) -> dict[str, Path]:
     """Write the tables into the sweep's ``results`` folder, each replaced at once; returns their paths."""
     import pyarrow.parquet as parquet
 
@@ -71,7 +73,7 @@ def write_tables(record: SweepRecord) -> dict[str, Path]:
     return written
 
 
-def _trials(record: SweepRecord) -> pa.Table:
+def _trials(record: SweepState) -> pa.Table:
     import pyarrow as pa
 
     text, real, whole = pa.string(), pa.float64(), pa.int64()
@@ -103,13 +105,16 @@ def _trials(record: SweepRecord) -> pa.Table:
     if record.started:
         names = pa.array([record.source.name] * len(rows), text)
         table = table.append_column(record.source.kind, names)
-    if record.started and not record.goals.single:
-        for name in record.goals.metrics:
+    goals = Goals.recorded(record.spec) if record.started else None
+    if goals and not goals.single:
+        for name in goals.metrics:
             values = [scored[t].metrics.get(name) if t in scored else None for t in record.trials]
             table = table.append_column(name, pa.array(values, real))
         table = table.append_column(
             "feasible",
-            pa.array([t.feasible if t.excess else None for t in record.trials.values()], pa.bool_()),
+            pa.array(
+                [is_feasible(t.excess) if t.excess else None for t in record.trials.values()], pa.bool_()
+            ),
         )
     for name in sorted({name for trial in record.trials.values() for name in trial.params}):
         values = [trial.params.get(name) for trial in record.trials.values()]
@@ -117,7 +122,7 @@ def _trials(record: SweepRecord) -> pa.Table:
     return table
 
 
-def _facts_of(trial: TrialRecord) -> dict[str, Any]:
+def _facts_of(trial: TrialState) -> dict[str, Any]:
     step, steps = trial.progress
     speed = pace(trial, trial.through)
     return {
@@ -125,7 +130,7 @@ def _facts_of(trial: TrialRecord) -> dict[str, Any]:
         "number": trial.number,
         "phase": trial.phase,
         "confirms": trial.confirms,
-        "status": trial.status,
+        "status": str(trial.status),
         "reason": trial.reason,
         "failure": trial.failure,
         "retries": trial.retries,
@@ -146,46 +151,61 @@ def _facts_of(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _curves(record: SweepRecord) -> list[dict[str, Any]]:
+def _curves(record: SweepState) -> list[dict[str, Any]]:
     return [
         {
             "trial": trial.trial,
-            "kind": said.kind,
-            "stage": said.stage,
-            "step": said.step,
+            "kind": report.kind,
+            "stage": report.stage,
+            "step": report.step,
             "seed": seed,
             "metric": metric,
             "value": value,
-            "time": said.time,
+            "time": entry.time,
         }
         for trial in record.trials.values()
-        for said in trial.measurements
-        for metric, lanes in said.metrics.items()
-        for seed, value in zip(said.seeds, lanes, strict=True)
+        for entry in trial.reports
+        if isinstance(report := entry.event, Report)
+        for metric, lanes in report.metrics.items()
+        for seed, value in zip(report.seeds, lanes, strict=True)
     ]
 
 
-def _episodes(record: SweepRecord) -> list[dict[str, Any]]:
+def _episodes(record: SweepState) -> list[dict[str, Any]]:
     return [
         {
             "trial": trial.trial,
-            "stage": said.stage,
-            "step": said.step,
+            "stage": scored.stage,
+            "step": scored.step,
             "seed": seed,
             "episode": number,
             "name": name,
             "value": float(value),
         }
         for trial in record.trials.values()
-        for said in trial.evaluations
-        for seed, lane in zip(said.seeds, said.episodes, strict=False)
+        for scored in trial.evaluations
+        for seed, lane in zip(scored.seeds, scored.episodes, strict=False)
         for name, values in lane.items()
         for number, value in enumerate(values)
     ]
 
 
-def _stages(record: SweepRecord) -> list[dict[str, Any]]:
-    return [{"trial": trial.trial, **vars(use)} for trial in record.trials.values() for use in trial.stages]
+def _stages(record: SweepState) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial": trial.trial,
+            "stage": use.stage,
+            "key": use.key,
+            "seed": use.seed,
+            "reused": isinstance(use, StageReused),
+            "cpu_s": use.cpu_s if isinstance(use, StageComputed) else 0.0,
+            "saved_cpu_s": use.saved_cpu_s if isinstance(use, StageReused) else 0.0,
+            "wall_s": use.wall_s if isinstance(use, StageComputed) else 0.0,
+            "bytes": use.bytes if isinstance(use, StageComputed) else 0,
+        }
+        for trial in record.trials.values()
+        for use in trial.stages
+    ]
 
 
 def _table(rows: list[dict[str, Any]], schema: Mapping[str, pa.DataType]) -> pa.Table:

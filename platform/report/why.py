@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..record.records import SweepRecord
+from ..journal.state import SweepState
+from ..sweep.goals import Goals
 from .leaderboard import LeaderboardRow, leaderboard
 from .text import counted, number
 
@@ -10,7 +11,7 @@ MOST_NAMED = 2
 """Trials named that scored higher and broke a limit; the others are counted."""
 
 
-def why_best(record: SweepRecord, row: LeaderboardRow) -> str:
+def why_best(record: SweepState, row: LeaderboardRow) -> str:
     """What makes a trial the best of its sweep.
 
     Args:
@@ -36,7 +37,7 @@ def why_best(record: SweepRecord, row: LeaderboardRow) -> str:
     return "; ".join(parts)
 
 
-def above(record: SweepRecord, row: LeaderboardRow) -> list[LeaderboardRow]:
+def above(record: SweepState, row: LeaderboardRow) -> list[LeaderboardRow]:
     """The baselines that are ranked before a confirmed trial."""
     if row.phase != "confirm" or row.rank is None:
         return []
@@ -47,18 +48,18 @@ def above(record: SweepRecord, row: LeaderboardRow) -> list[LeaderboardRow]:
     ]
 
 
-def _among(record: SweepRecord, row: LeaderboardRow, group: list[LeaderboardRow]) -> str:
+def _among(record: SweepState, row: LeaderboardRow, group: list[LeaderboardRow]) -> str:
     kept = sum(other.feasible for other in group)
-    if record.goals.constraints and not row.feasible:
+    if Goals.recorded(record.spec).constraints and not row.feasible:
         return f"closest to its limits: none of {counted(len(group), 'trial')} keeps them, here {_broken(record, row)}"
-    kind = "feasible trial" if record.goals.constraints else "trial"
-    if len(record.goals.objectives) > 1:
+    kind = "feasible trial" if Goals.recorded(record.spec).constraints else "trial"
+    if len(Goals.recorded(record.spec).objectives) > 1:
         on_front = sum(other.front for other in group)
         return f"leads the {on_front} on the Pareto front of {counted(kept, kind)}"
     return f"best of {counted(kept, kind)}"
 
 
-def _higher(record: SweepRecord, row: LeaderboardRow, group: list[LeaderboardRow]) -> list[str]:
+def _higher(record: SweepState, row: LeaderboardRow, group: list[LeaderboardRow]) -> list[str]:
     """The trials with a better objective that break a limit, the best of them first."""
     if not row.feasible:
         return []
@@ -71,8 +72,8 @@ def _higher(record: SweepRecord, row: LeaderboardRow, group: list[LeaderboardRow
     return [*said, f"so did {left} more"] if left > 0 else said
 
 
-def _broken(record: SweepRecord, row: LeaderboardRow) -> str:
-    return " and ".join(record.goals.broken(row.metrics))
+def _broken(record: SweepState, row: LeaderboardRow) -> str:
+    return " and ".join(Goals.recorded(record.spec).broken(row.metrics))
 
 
 def _called(row: LeaderboardRow) -> str:

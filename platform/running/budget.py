@@ -1,25 +1,32 @@
-"""What a sweep has spent, counted from its facts, so that a resumed sweep knows it before its first step."""
+"""What a sweep has spent, counted from its events, so that a resumed sweep knows it before its first step."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..record.journal import Fact
+from ...trainables.events import Continued, Pulse, Report, StageComputed, StageReused, Waiting
+from ..journal.events import (
+    Entry,
+    Recovered,
+    SessionBegan,
+    StudyRenewed,
+    TrialEnded,
+    TrialExtended,
+    TrialPlaced,
+    TrialProposed,
+    TrialRetried,
+)
 from ..sweep.stop_spec import Budget
 
 HOUR_S = 3600.0
-SESSION_STARTS = frozenset({"sweep_started", "sweep_resumed"})
-BETWEEN_SESSIONS = frozenset(
-    {*SESSION_STARTS, "recovered", "trial_retried", "trial_extended", "study_renewed"}
-)
-"""Facts that may come first after a pause; the time up to them was not spent."""
-REPORTS = frozenset({"progress", "evaluated"})
-SIGNS_OF_WORK = frozenset({*REPORTS, "trial_placed", "pulse", "stage_computed", "stage_reused", "continued"})
-SIGNS_OF_REST = frozenset({"waiting", "trial_ended", "trial_retried"})
+BETWEEN_SESSIONS = (SessionBegan, Recovered, TrialRetried, TrialExtended, StudyRenewed)
+"""Events that may come first after a pause; the time up to them was not spent."""
+SIGNS_OF_WORK = (Report, TrialPlaced, Pulse, StageComputed, StageReused, Continued)
+SIGNS_OF_REST = (Waiting, TrialEnded, TrialRetried)
 SWEEP_LIMITS = {
     "steps": "updates",
     "core_hours": "core-hours",
@@ -43,10 +50,10 @@ class Spent:
 
 
 class Meter:
-    """Counts what the search spends. Show it every fact; of these it keeps sums only.
+    """Counts what the search spends. Show it every entry; of these it keeps sums only.
 
     Durations come from a monotonic clock while the sweep runs. What earlier drivers spent is read from the times of their
-    facts, of which only steps forward count: a clock that was set back costs nothing.
+    entries, of which only steps forward count: a clock that was set back costs nothing.
 
     Args:
         budget: the limits.
@@ -59,7 +66,7 @@ class Meter:
         self,
         budget: Budget,
         gpus: float = 0.0,
-        recorded: Iterable[Fact] = (),
+        recorded: Iterable[Entry] = (),
         clock: Callable[[], float] = time.monotonic,
     ):
         self._budget, self._gpus, self._clock = budget, gpus, clock
@@ -72,17 +79,17 @@ class Meter:
         self._since_s: dict[str, float] = {}
         self._elapsed_s = 0.0
         last_time = None
-        for fact in recorded:
-            if fact.kind not in BETWEEN_SESSIONS and last_time is not None:
-                self._elapsed_s += max(0.0, fact.time - last_time)
-            last_time = fact.time
-            self._take(fact, self._elapsed_s)
+        for entry in recorded:
+            if last_time is not None and not isinstance(entry.event, BETWEEN_SESSIONS):
+                self._elapsed_s += max(0.0, entry.time - last_time)
+            last_time = entry.time
+            self._take(entry, self._elapsed_s)
         self._rest(self._elapsed_s)
         self._before_s, self._began_s = self._elapsed_s, clock()
 
-    def take(self, fact: Fact) -> None:
-        """Count a fact, or a pulse, that has just come."""
-        self._take(fact, self._now_s())
+    def take(self, entry: Entry) -> None:
+        """Count an event, or a pulse, that has just come."""
+        self._take(entry, self._now_s())
 
     def sweep_limit(self) -> Spent | None:
         """The first limit of the sweep that has been reached."""
@@ -125,23 +132,24 @@ class Meter:
     def _work_s(self, trial: str, now_s: float) -> float:
         return self._worked_s[trial] + now_s - self._since_s.get(trial, now_s)
 
-    def _take(self, fact: Fact, now_s: float) -> None:
-        trial, data = fact.trial, fact.data
-        if fact.kind in SESSION_STARTS:
+    def _take(self, entry: Entry, now_s: float) -> None:
+        trial, event = entry.trial, entry.event
+        if isinstance(event, SessionBegan):
             self._rest(now_s)
         if trial is None:
             return
-        if fact.kind == "trial_proposed":
-            if data.get("phase", "search") == "search":
-                self._searched.add(trial)
-        elif fact.kind in REPORTS:
-            self._work(trial, data["stage"], data.get("cpu_s", 0.0), 0.0)
-            self._step(trial, data)
-        elif fact.kind == "stage_computed":
-            self._work(trial, data["stage"], 0.0, data.get("cpu_s", 0.0))
-        if fact.kind in SIGNS_OF_WORK:
+        match event:
+            case TrialProposed():
+                if event.phase == "search":
+                    self._searched.add(trial)
+            case Report():
+                self._work(trial, event.stage, event.cpu_s, 0.0)
+                self._step(trial, event)
+            case StageComputed():
+                self._work(trial, event.stage, 0.0, event.cpu_s)
+        if isinstance(event, SIGNS_OF_WORK):
             self._since_s.setdefault(trial, now_s)
-        elif fact.kind in SIGNS_OF_REST and trial in self._since_s:
+        elif isinstance(event, SIGNS_OF_REST) and trial in self._since_s:
             self._worked_s[trial] += now_s - self._since_s.pop(trial)
 
     def _work(self, trial: str, stage: str, reported_s: float, computed_s: float) -> None:
@@ -150,11 +158,11 @@ class Meter:
         after = self._stage_s[trial, stage] = (before[0] + reported_s, before[1] + computed_s)
         self._cpu_s[trial] += max(after) - max(before)
 
-    def _step(self, trial: str, data: Mapping[str, Any]) -> None:
-        place, steps = (trial, data["stage"], *data["seeds"]), data["step"] * len(data["seeds"])
-        if trial in self._searched and steps > self._steps.get(place, 0):
-            self._all_steps += steps - self._steps.get(place, 0)
-            self._steps[place] = steps
+    def _step(self, trial: str, report: Report) -> None:
+        series, steps = (trial, report.stage, *report.seeds), report.step * len(report.seeds)
+        if trial in self._searched and steps > self._steps.get(series, 0):
+            self._all_steps += steps - self._steps.get(series, 0)
+            self._steps[series] = steps
 
     def _rest(self, now_s: float) -> None:
         for trial in list(self._since_s):

@@ -6,16 +6,24 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...trainables.checkpoints import ROWS, best_of, drop_unnamed_rows
-from ..record.journal import Fact
+from ...trainables.events import Checkpointed, Event
+from ..journal.events import (
+    CheckpointsDropped,
+    CheckpointsOverBudget,
+    Entry,
+    TrialEnded,
+    TrialPlaced,
+    TrialProposed,
+)
+from ..journal.state import TrialStatus
 from ..store.base import size_of
-from ..store.stage_use import OVER
 
 LOOK_EVERY_S = 5.0
 GIB = 2**30
@@ -40,7 +48,7 @@ class Stored:
 
 
 class CheckpointBudget:
-    """Shown every fact of a sweep, drops checkpoints when all together exceed the budget.
+    """Shown every entry of a sweep, drops checkpoints when all together exceed the budget.
 
     First go those of trials that are over: superseded ones, then their best, then their last, the oldest first. Of a
     trial that is not over all but the last go after that. The last of a trial that is not over never goes.
@@ -48,29 +56,29 @@ class CheckpointBudget:
     Args:
         trials: the sweep's folder of trials.
         budget_bytes: for all checkpoints together.
-        before: facts of earlier sessions.
-        record: puts a fact on record.
+        before: entries of earlier sessions.
+        record: puts an event on record.
     """
 
     def __init__(
         self,
         trials: Path,
         budget_bytes: float,
-        before: Iterable[Fact],
-        record: Callable[[str, str | None, Mapping[str, Any]], None],
+        before: Iterable[Entry],
+        record: Callable[[Event, str | None], Any],
     ):
         self.trials, self.budget_bytes, self._record = trials, budget_bytes, record
         self._over: set[str] = set()
         self._sizes: dict[Path, int] = {}
         self._looked_s, self._told = float("-inf"), False
-        for fact in before:
-            self._note(fact)
+        for entry in before:
+            self._note(entry)
 
-    def take(self, fact: Fact) -> None:
-        """Note a fact; where a checkpoint was written or a trial has ended, see whether something must go."""
-        self._note(fact)
+    def take(self, entry: Entry) -> None:
+        """Note an event; where a checkpoint was written or a trial has ended, see whether something must go."""
+        self._note(entry)
         lately = time.monotonic() - self._looked_s < LOOK_EVERY_S
-        if fact.kind == "trial_ended" or (fact.kind == "checkpoint" and not lately):
+        if isinstance(entry.event, TrialEnded) or (isinstance(entry.event, Checkpointed) and not lately):
             self.tidy()
             self._looked_s = time.monotonic()
 
@@ -92,23 +100,24 @@ class CheckpointBudget:
                 dropped.setdefault(checkpoint.trial, []).append(checkpoint)
         for trial, gone in dropped.items():
             size, names = sum(one.bytes for one in gone), [one.name for one in gone]
-            self._record("checkpoints_dropped", trial, {"paths": names, "bytes": size, "reason": self._limit})
+            self._record(CheckpointsDropped(paths=tuple(names), bytes=size, reason=self._limit), trial)
         if total > self.budget_bytes and not self._told:
             self._told = True
-            said = f"{total / GIB:.3g} GiB are the last checkpoints of trials that are not over, and stay"
-            self._record(
-                "checkpoints_over_budget", None, {"bytes": total, "reason": f"{self._limit}: {said}"}
-            )
+            why = f"{total / GIB:.3g} GiB are the last checkpoints of trials that are not over, and stay"
+            self._record(CheckpointsOverBudget(bytes=total, reason=f"{self._limit}: {why}"), None)
 
     @property
     def _limit(self) -> str:
         return f"checkpoints.budget_gib is {self.budget_bytes / GIB:g}"
 
-    def _note(self, fact: Fact) -> None:
-        if fact.trial and fact.kind in ("trial_placed", "trial_proposed"):
-            self._over.discard(fact.trial)
-        elif fact.trial and fact.kind == "trial_ended" and fact.data["status"] in OVER:
-            self._over.add(fact.trial)
+    def _note(self, entry: Entry) -> None:
+        if entry.trial is None:
+            return
+        match entry.event:
+            case TrialPlaced() | TrialProposed():
+                self._over.discard(entry.trial)
+            case TrialEnded(status=status) if TrialStatus(status).is_final:
+                self._over.add(entry.trial)
 
     def _stored(self) -> Iterator[Stored]:
         sizes = {}
@@ -128,19 +137,22 @@ class CheckpointBudget:
 
 
 def within_budget(
-    budget_gib: float | None, trials: Path, before: Iterable[Fact], append: Callable[..., Fact],
-    watch: Callable[[Fact], None],
-) -> Callable[[Fact], None]:  # fmt: skip
-    """What is to be shown every fact instead of ``watch``, so that the budget is kept; ``watch`` where there is none."""
+    budget_gib: float | None,
+    trials: Path,
+    before: Iterable[Entry],
+    append: Callable[[Event, str | None], Entry],
+    watch: Callable[[Entry], None],
+) -> Callable[[Entry], None]:
+    """Return what is to be shown every entry instead of ``watch``, so that the budget is kept; ``watch`` where there is none."""
     if budget_gib is None:
         return watch
     budget = CheckpointBudget(
-        trials, budget_gib * GIB, before, lambda kind, trial, data: watch(append(kind, trial, **data))
+        trials, budget_gib * GIB, before, lambda event, trial: watch(append(event, trial))
     )
 
-    def take(fact: Fact) -> None:
-        watch(fact)
-        budget.take(fact)
+    def take(entry: Entry) -> None:
+        watch(entry)
+        budget.take(entry)
 
     return take
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ...trainables.events import Produced
+from ..journal.journal import Journal
 from ..paths import SweepPaths
-from ..record.journal import Journal
 from ..record.results import read_sweep, write_tables
 
 
@@ -14,12 +15,12 @@ def conclude(paths: SweepPaths, journal: Journal) -> str | None:
         Why there is no report, if there is none: a page that cannot be drawn must not cost a sweep its end.
     """
     for path in write_tables(read_sweep(paths)).values():
-        journal.append("artifact", path=str(path.relative_to(paths.root)), role="table")
+        journal.append(Produced(path=str(path.relative_to(paths.root)), role="table"))
     try:
         from ..report.report import write_report  # imports plotting
 
         page = write_report(paths)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    journal.append("artifact", path=str(page.relative_to(paths.root)), role="report")
+    journal.append(Produced(path=str(page.relative_to(paths.root)), role="report"))
     return None

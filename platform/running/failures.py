@@ -16,11 +16,9 @@ class              what follows
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...trainables.failures import CLASSES, Failure, FailureClass
 
@@ -30,7 +28,6 @@ __all__ = [
     "Failure",
     "FailureClass",
     "Retry",
-    "class_of",
     "failed_again",
     "lost_worker",
 ]
@@ -54,7 +51,7 @@ class Attempts:
 
     Attributes:
         losses: times in a row that its worker was lost before it had come any further.
-        known: facts on record at the last loss; more of them is progress.
+        known: events on record at the last loss; more of them is progress.
         memory_failures: times it ran out of memory.
         lanes: seeds trained at once, where fewer than all.
     """
@@ -85,7 +82,7 @@ def failed_again(
 
     Args:
         attempts: brought up to date.
-        known: facts about the trial on record by now.
+        known: events of the trial on record by now.
         seeds: it trains.
         retries: ``resources.retries``.
     """
@@ -138,17 +135,6 @@ def lost_worker(said: str, killed_for_memory: bool = False) -> Failure:
     if killed_for_memory:
         return Failure("out_of_memory", "the kernel ended its worker for want of memory")
     return Failure("preempted", WORKER_LOST)
-
-
-def class_of(ended: Mapping[str, Any]) -> str | None:
-    """The failure class a ``trial_ended`` fact names; of older records, the one its words amount to."""
-    if "failure" in ended:
-        return ended["failure"]
-    if ended["status"] in STATUSES:
-        return ended["status"]
-    if ended["status"] != "failed":
-        return None
-    return "preempted" if str(ended.get("reason") or "").startswith("given up") else "code_error"
 
 
 class MemoryKills:

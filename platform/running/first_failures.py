@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from ..record.journal import Fact
+from ..journal.events import Entry, TrialEnded
 
 FEW = 3
 """So many alike, with nothing else to be seen, and no further trial is spent on it."""
@@ -23,23 +22,24 @@ class FirstFailures:
         recorded: the journal so far; where a trial ever got somewhere, there is nothing to watch for.
     """
 
-    def __init__(self, recorded: Iterable[Fact] = ()):
+    def __init__(self, recorded: Iterable[Entry] = ()):
         self._alike: list[str] = []
         self._reason = ""
         self._over = any(
-            fact.kind == "trial_ended" and fact.data.get("failure") not in OF_THE_CODE for fact in recorded
+            isinstance(entry.event, TrialEnded) and entry.event.failure not in OF_THE_CODE
+            for entry in recorded
         )
 
     def passed(self) -> None:
         """A trial was scored: it can be done."""
         self._over = True
 
-    def take(self, trial: str, ending: Mapping[str, Any]) -> str | None:
+    def take(self, trial: str, ending: TrialEnded) -> str | None:
         """Note how a trial ended; why the sweep is to stop, once it is."""
-        if self._over or ending["status"] == "cancelled":
+        if self._over or ending.status == "cancelled":
             return None
-        reason = str(ending["reason"])
-        if ending.get("failure") not in OF_THE_CODE or (self._alike and _alike(reason) != self._reason):
+        reason = ending.reason
+        if ending.failure not in OF_THE_CODE or (self._alike and _alike(reason) != self._reason):
             self._over = True
             return None
         self._alike.append(trial)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -12,8 +12,35 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..record.journal import Fact
-from ..record.records import WAITING
+from ...trainables.events import (
+    Continued,
+    Evaluated,
+    Event,
+    Pulse,
+    Report,
+    StageComputed,
+    StageReused,
+    Waiting,
+    WorkerLost,
+)
+from ...trainables.names import MetricName, ParameterName
+from ..journal.events import (
+    BudgetSpent,
+    Entry,
+    Left,
+    SearchEnded,
+    Sending,
+    StopRequested,
+    StorageBehind,
+    TrialEnded,
+    TrialExtended,
+    TrialPlaced,
+    TrialProposed,
+    TrialRetried,
+    WarmStarted,
+    Warned,
+)
+from ..journal.state import SweepState, TrialState
 from ..report.text import counted
 
 if TYPE_CHECKING:
@@ -25,7 +52,7 @@ ROWS = 20
 
 @dataclass(frozen=True)
 class Shown:
-    """What the display needs to know of a sweep beside its facts.
+    """What the display needs to know of a sweep beside its events.
 
     Attributes:
         metric, direction: its leading objective, as ``stage/metric``, and which way is better.
@@ -54,119 +81,86 @@ class Shown:
         goal = spec["objective"]
         metric, space = goal["metric"], spec["space"]
         searched = tuple(space) if isinstance(space, Mapping) else ()
-        stage = metric.split("/", 1)[0]
+        stage = MetricName(metric).stage
         return cls(spec["name"], metric, goal["direction"], stage, spec["search"]["trials"], searched)
 
 
-@dataclass
-class Row:
-    """One trial as the table shows it; ``done`` is the share of its own stage's steps."""
-
-    trial: str
-    phase: str
-    params: dict[str, Any] = field(default_factory=dict)
-    state: str = WAITING
-    done: float = 0.0
-    value: float | None = None
-    placements: int = 0
-
-
 class Board:
-    """The state behind the display, kept from the facts alone."""
+    """What the display shows: the state of the sweep, and since when it is watched."""
 
     def __init__(self, plan: Plan | Shown, clock: Callable[[], float] = time.monotonic):
         self.shown, self.clock = plan if isinstance(plan, Shown) else Shown.of(plan), clock
         self.started_s = clock()
-        self.rows: dict[str, Row] = {}
-        self.reused = self.computed = 0
-        self.saved_cpu_s = 0.0
+        self.state = SweepState(keep_reports=False)
 
-    def take(self, fact: Fact) -> None:
-        """Update from a fact or a pulse."""
-        data, row = fact.data, self.rows.get(fact.trial or "")
-        if fact.kind == "trial_proposed" and fact.trial:
-            self.rows[fact.trial] = Row(fact.trial, data["phase"], dict(data["params"]))
-        elif fact.kind == "stage_reused":
-            self.reused += 1
-            self.saved_cpu_s += data["saved_cpu_s"]
-        elif fact.kind == "stage_computed":
-            self.computed += 1
-        elif row is None:
-            return
-        elif fact.kind == "trial_placed":
-            row.placements += 1
-        elif fact.kind in ("progress", "pulse"):
-            self._advance(row, data)
-        elif fact.kind == "waiting":
-            row.state = f"waiting for {data['stage']} of {data['holder']}"
-        elif fact.kind == "evaluated":
-            self._advance(row, data)
-            stage, metric = self.shown.metric.split("/", 1)
-            if metric in data["metrics"] and (data["stage"] == stage or row.phase == "baseline"):
-                row.value = sum(data["metrics"][metric]) / len(data["metrics"][metric])
-        elif fact.kind == "trial_ended":
-            row.state = data["status"]
-        elif fact.kind in ("trial_retried", "trial_extended"):
-            row.state = WAITING
+    def take(self, entry: Entry) -> None:
+        """Take an entry, or a pulse, in."""
+        self.state.apply(entry)
+        if isinstance(entry.event, TrialEnded) and entry.trial:
+            self.state.trials[entry.trial].forget()
 
-    def _advance(self, row: Row, data: Any) -> None:
-        row.state = f"{data['stage']} {data['step']:,}/{data['steps']:,}"
-        if data["stage"] == self.shown.stage:
-            row.done = data["step"] / data["steps"]
-
-    def sorted_rows(self) -> list[Row]:
-        """Best objective first; those without one last, in the order they came."""
+    def sorted_trials(self) -> list[TrialState]:
+        """Return the trials, best objective first; those without one last, in the order they came."""
         sign = -1 if self.shown.direction == "maximize" else 1
-        return sorted(self.rows.values(), key=lambda row: (row.value is None, sign * (row.value or 0)))
+        trials = self.state.trials.values()
+        return sorted(trials, key=lambda trial: (trial.value is None, sign * (trial.value or 0)))
 
     def counts(self) -> tuple[int, int]:
-        """Search trials ended, and wanted."""
-        ended = sum(row.phase == "search" and row.state in ENDED for row in self.rows.values())
-        return ended, self.shown.trials
+        """Return how many search trials have ended, and how many are wanted."""
+        return self.state.ended("search"), self.shown.trials
 
     def left_s(self) -> float | None:
-        """Seconds the search still takes, from the share of work done; None while too early to tell."""
-        searched = [row for row in self.rows.values() if row.phase == "search"]
-        done = sum(1.0 if row.state in ENDED else row.done for row in searched)
+        """Return the seconds the search still takes, from the share of work done; None while too early to tell."""
+        searched = self.state.phase("search")
+        done = sum(1.0 if trial.status.has_ended else trial.done for trial in searched)
         wanted = self.shown.trials
         elapsed_s = self.clock() - self.started_s
         return elapsed_s * (wanted - done) / done if done > 0.2 else None
 
 
-ENDED = frozenset({"finished", "pruned", "diverged", "out_of_memory", "preempted", "failed", "cancelled"})
+def activity(trial: TrialState) -> str:
+    """Return what a trial is doing, or how it has ended."""
+    match trial.activity:
+        case _ if trial.status.has_ended:
+            return str(trial.status)
+        case Waiting(stage=stage, holder=holder):
+            return f"waiting for {stage} of {holder}"
+        case Report() | Pulse() as now:
+            return f"{now.stage} {now.step:,}/{now.steps:,}"
+    return "waiting"
 
 
 def table(board: Board, limit: int = ROWS) -> Group:
     """The board as it is now."""
-    shown = board.shown
+    shown, state = board.shown, board.state
     ended, wanted = board.counts()
     elapsed_s, left_s = board.clock() - board.started_s, board.left_s()
     head = Text.assemble(
         (shown.name, "bold"),
         f"  {ended}/{wanted} trials   {duration(elapsed_s)} elapsed",
         f"   about {duration(left_s)} left" if left_s is not None and ended < wanted else "",
-        f"   stages: {board.computed} computed, {board.reused} reused"
-        if board.computed or board.reused
+        f"   stages: {state.stages_computed} computed, {state.stages_reused} reused"
+        if state.stages_computed or state.stages_reused
         else "",
-        f" ({duration(board.saved_cpu_s)} of CPU time saved)" if board.saved_cpu_s else "",
+        f" ({duration(state.saved_cpu_s)} of CPU time saved)" if state.saved_cpu_s else "",
     )
     view = Table(box=None, pad_edge=False, header_style="dim")
     view.add_column("trial")
     view.add_column(shown.metric, justify="right")
     for key in shown.searched:
-        view.add_column(key.split(".", 1)[1], justify="right")
+        view.add_column(ParameterName(key).bare, justify="right")
     view.add_column("state")
-    rows = board.sorted_rows()
-    for row in rows[:limit]:
-        value = "" if row.value is None else f"{row.value:.4g}"
-        params = [_number(row.params.get(key)) for key in shown.searched]
-        view.add_row(row.trial, value, *params, Text(row.state, STYLES.get(row.state, "")))
-    more = [Text(f"… {len(rows) - limit} more", "dim")] if len(rows) > limit else []
+    trials = board.sorted_trials()
+    for trial in trials[:limit]:
+        value = "" if trial.value is None else f"{trial.value:.4g}"
+        params = [_number(trial.params.get(key)) for key in shown.searched]
+        view.add_row(trial.trial, value, *params, Text(activity(trial), STYLES.get(trial.status, "")))
+    more = [Text(f"… {len(trials) - limit} more", "dim")] if len(trials) > limit else []
     return Group(head, view, *more)
 
 
 class LiveView:
-    """Shows facts as they come. Use as a context manager; call with each fact.
+    """Shows events as they come. Use as a context manager; call with each entry.
 
     Args:
         plan: what runs, or what is to be known of it.
@@ -176,13 +170,13 @@ class LiveView:
     """
 
     def __init__(
-        self, plan: Plan | Shown, console: Console, quiet: bool = False, before: Iterable[Fact] = ()
+        self, plan: Plan | Shown, console: Console, quiet: bool = False, before: Iterable[Entry] = ()
     ):
         self.board, self.console, self.quiet = Board(plan), console, quiet
         self._told_sending = False
-        for fact in before:
-            self.board.take(fact)
-        # A function, so that the clock moves between facts too.
+        for entry in before:
+            self.board.take(entry)
+        # A function, so that the clock moves between events too.
         self._live = (
             Live(get_renderable=lambda: table(self.board), console=console, refresh_per_second=2)
             if (console.is_terminal and not quiet)
@@ -198,71 +192,81 @@ class LiveView:
         if self._live:
             self._live.stop()
 
-    def __call__(self, fact: Fact) -> None:
-        self.board.take(fact)
-        if fact.kind == "sending" and fact.data["unsent"] and not self._told_sending and not self.quiet:
-            self._told_sending = True
-            facts = counted(fact.data["unsent"], "fact")
-            self.console.print(f"Sending {facts} to the tracker, for a minute at most ...")
-        if fact.kind == "stopping":
-            hurried = fact.data.get("hurried")
-            again = "Leaving within seconds." if hurried else "Ctrl-C again leaves at once."
-            self.console.print(f"Stopping: trials store their state and leave. {again}")
-        if fact.kind == "left":
-            self.__exit__()  # the process ends after this word; a terminal is left as it was found
-            self.console.print(
-                f"{fact.data['reason']}. Left at once; what was reported is on record. "
-                f"Continue with: flowsweep resume {self.board.shown.name}",
-                markup=False,
-            )
-        if fact.kind == "warning":
-            self.console.print(fact.data["text"], style="yellow", markup=False, soft_wrap=True)
-        if not self._live and not self.quiet and (line := spoken(fact, self.board)):
+    def __call__(self, entry: Entry) -> None:
+        self.board.take(entry)
+        match entry.event:
+            case Sending(unsent=unsent) if unsent and not self._told_sending and not self.quiet:
+                self._told_sending = True
+                self.console.print(
+                    f"Sending {counted(unsent, 'event')} to the tracker, for a minute at most ..."
+                )
+            case StopRequested(hurried=hurried):
+                again = "Leaving within seconds." if hurried else "Ctrl-C again leaves at once."
+                self.console.print(f"Stopping: trials store their state and leave. {again}")
+            case Left(reason=reason):
+                self.__exit__()  # the process ends after this word; a terminal is left as it was found
+                self.console.print(
+                    f"{reason}. Left at once; what was reported is on record. "
+                    f"Continue with: flowsweep resume {self.board.shown.name}",
+                    markup=False,
+                )
+            case Warned(text=text):
+                self.console.print(text, style="yellow", markup=False, soft_wrap=True)
+        if not self._live and not self.quiet and (line := spoken(entry, self.board)):
             self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def spoken(fact: Fact, board: Board) -> str | None:
-    """One line for a fact worth a line."""
-    data = fact.data
-    ended, wanted = board.counts()
-    if fact.kind == "trial_proposed":
-        params = "  ".join(f"{key}={_number(value)}" for key, value in data["params"].items())
-        return f"{fact.trial}  proposed  {params}"
-    if fact.kind == "trial_placed" and board.rows[fact.trial or ""].placements > 1:
-        return f"{fact.trial}  taken up again by process {data['pid']} on {data['node']}"
-    if fact.kind == "stage_computed":
-        return f"{fact.trial}  {data['stage']} computed for seed {data['seed']} ({duration(data['cpu_s'])} of CPU time)"
-    if fact.kind == "worker_lost":
-        return f"{fact.trial}  {data['stage']}: a worker was lost, taken up again at step {data['step']:,} ({data['reason']})"
-    if fact.kind == "continued":
-        return f"{fact.trial}  {data['stage']} continues from its checkpoint at step {data['step']:,}"
-    if fact.kind == "trial_retried":
-        return f"{fact.trial}  {data['class'].replace('_', ' ')}: {data['reason']}; it waits for a worker"
-    if fact.kind == "trial_extended":
-        return f"{fact.trial}  goes on from {data['previous_steps']:,} to {data['steps']:,} steps of {data['stage']}"
-    if fact.kind == "decision" and fact.trial is None:
-        return f"No further trial starts: {data['rule']}: {data['reason']}"
-    if fact.kind == "stage_reused":
-        return f"{fact.trial}  {data['stage']} reused for seed {data['seed']} ({duration(data['saved_cpu_s'])} saved)"
-    if fact.kind == "evaluated":
-        means = "  ".join(
-            f"{name} {sum(values) / len(values):.4g}" for name, values in data["metrics"].items()
-        )
-        return f"{fact.trial}  {data['stage']} step {data['step']:,}/{data['steps']:,}  {means}"
-    if fact.kind == "search_ended":
-        return f"the search ends: {data['reason']}"
-    if fact.kind == "storage_behind":
-        return (
-            f"the study's storage cannot be written ({data['reason']}); the search goes on, it follows later"
-        )
-    if fact.kind == "warm_started":
-        from ..search.history import taken_text
+def spoken(entry: Entry, board: Board) -> str | None:
+    """Return a line for an event worth a line."""
+    event = entry.event
+    if entry.trial is None:
+        return _spoken_of_sweep(event)
+    said = _spoken_of_trial(event, board, board.state.trials[entry.trial])
+    return f"{entry.trial}  {said}" if said else None
 
-        return "\n".join(taken_text(one) for one in data["sweeps"])
-    if fact.kind == "trial_ended":
-        metric = board.shown.metric.split("/", 1)[1]
-        value = "" if data["value"] is None else f"  {metric} {data['value']:.4g}"
-        return f"{fact.trial}  {data['status']}{value}  ({data['reason']})  [{ended}/{wanted}]"
+
+def _spoken_of_sweep(event: Event) -> str | None:
+    match event:
+        case BudgetSpent():
+            return f"No further trial starts: {event.rule}: {event.reason}"
+        case SearchEnded():
+            return f"the search ends: {event.reason}"
+        case StorageBehind():
+            why = event.reason
+            return f"the study's storage cannot be written ({why}); the search goes on, it follows later"
+        case WarmStarted():
+            from ..search.history import taken_text
+
+            return "\n".join(taken_text(one) for one in event.sweeps)
+    return None
+
+
+def _spoken_of_trial(event: Event, board: Board, trial: TrialState) -> str | None:
+    match event:
+        case TrialProposed():
+            return "proposed  " + "  ".join(f"{key}={_number(value)}" for key, value in event.params.items())
+        case TrialPlaced() if len(trial.placed) > 1:
+            return f"resumed by process {event.pid} on {event.node}"
+        case StageComputed():
+            return f"{event.stage} computed for seed {event.seed} ({duration(event.cpu_s)} of CPU time)"
+        case StageReused():
+            return f"{event.stage} reused for seed {event.seed} ({duration(event.saved_cpu_s)} saved)"
+        case WorkerLost():
+            return f"{event.stage}: a worker was lost, resumed at step {event.step:,} ({event.reason})"
+        case Continued():
+            return f"{event.stage} continues from its checkpoint at step {event.step:,}"
+        case TrialRetried():
+            return f"{event.failure.replace('_', ' ')}: {event.reason}; it waits for a worker"
+        case TrialExtended():
+            return f"goes on from {event.previous_steps:,} to {event.steps:,} steps of {event.stage}"
+        case Evaluated():
+            means = "  ".join(f"{name} {value:.4g}" for name, value in event.means().items())
+            return f"{event.stage} step {event.step:,}/{event.steps:,}  {means}"
+        case TrialEnded():
+            ended, wanted = board.counts()
+            metric = MetricName(board.shown.metric).bare
+            value = "" if event.value is None else f"  {metric} {event.value:.4g}"
+            return f"{event.status}{value}  ({event.reason})  [{ended}/{wanted}]"
     return None
 
 

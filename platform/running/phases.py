@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...trainables.names import MetricName
 from ...trainables.request import TrialRequest
-from ..going_on.courses import courses
-from ..record.journal import Fact
+from ..journal.events import Phase, TrialProposed
+from ..journal.state import SweepState
 from ..report.ranking import finished_score, ranked_trials
 from ..search.bridge import StudySearch
 from ..sweep.goals import Goals, is_feasible
@@ -16,20 +17,18 @@ from ..sweep.spec import SweepSpec
 from ..sweep.workers import workers_of
 from .desk import Desk
 
-NOT_YET: Mapping[str, Any] = {}
+NOT_YET = object()
 """In place of a request: the next proposal is still being made."""
 
 
-def search_requests(
-    plan: Plan, desk: Desk, search: StudySearch, recorded: Sequence[Fact]
-) -> Iterator[Mapping[str, Any]]:
+def search_requests(plan: Plan, desk: Desk, search: StudySearch) -> Iterator[TrialRequest | object]:
     """Search trials: first those an earlier driver left unfinished, then new proposals up to the wanted number.
 
     A proposal that repeats a finished trial is answered from the record and counts.
     """
-    proposed = [fact for fact in recorded if fact.kind == "trial_proposed" and fact.data["phase"] == "search"]
-    yield from _unfinished(plan, desk, recorded, "search", search)
-    for left in reversed(range(plan.spec.search.trials - len(proposed))):
+    proposed = len(desk.state.phase("search"))
+    yield from _unfinished(plan, desk, "search", search)
+    for left in reversed(range(plan.spec.search.trials - proposed)):
         search.prepare()
         while not search.ready():
             yield NOT_YET
@@ -37,8 +36,8 @@ def search_requests(
         if proposal is None:
             desk.end_search(search.exhausted or "")
             return
-        facts = {"number": proposal.number} | ({"repeats": proposal.repeats} if proposal.repeats else {})
-        request = _propose(plan, desk, proposal.trial, "search", dict(proposal.params), facts)
+        told = {"number": proposal.number, "repeats": proposal.repeats}
+        request = _propose(plan, desk, proposal.trial, "search", dict(proposal.params), told)
         if proposal.repeats:
             desk.answer(proposal.trial, proposal.repeats)
             continue
@@ -47,50 +46,45 @@ def search_requests(
         yield request
 
 
-def confirmations(
-    plan: Plan, desk: Desk, search: StudySearch, recorded: Sequence[Fact]
-) -> Iterator[Mapping[str, Any]]:
+def confirmations(plan: Plan, desk: Desk, search: StudySearch) -> Iterator[TrialRequest | object]:
     """The best search trials and the baselines, trained anew on seeds the search has not seen."""
     for phase in ("confirm", "baseline"):
-        yield from _unfinished(plan, desk, recorded, phase)
-    known = {fact.trial for fact in recorded if fact.kind == "trial_proposed"}
-    best = ranked(plan, recorded)
+        yield from _unfinished(plan, desk, phase)
+    trials = desk.state.trials
+    best = ranked(plan, desk.state)
     for rank, trial in enumerate(best[: plan.spec.confirm.top], start=1):
         name = f"confirm-{rank}-{trial}"
-        if name not in known:
+        if name not in trials:
             yield _propose(
-                plan, desk, name, "confirm", params_of(recorded, trial), {"confirms": trial, "rank": rank}
+                plan, desk, name, "confirm", dict(trials[trial].params), {"confirms": trial, "rank": rank}
             )
     for stage in plan.spec.confirm.baselines:
-        if f"baseline-{stage}" not in known and best:
-            params = params_of(recorded, best[0])
-            yield _propose(plan, desk, f"baseline-{stage}", "baseline", params, {"through": stage})
+        if f"baseline-{stage}" not in trials and best:
+            params = dict(trials[best[0]].params)
+            yield _propose(plan, desk, f"baseline-{stage}", "baseline", params, through=stage)
 
 
-def ranked(plan: Plan, recorded: Sequence[Fact]) -> list[str]:
-    """Search trials that ran to their end, best first; where any keep their limits, only those that do."""
+def ranked(plan: Plan, state: SweepState) -> list[str]:
+    """Return the search trials that ran to their end, best first; where any keep their limits, only those that do."""
     goals = Goals.of(plan.spec)
-    searched = {
-        fact.trial for fact in recorded if fact.kind == "trial_proposed" and fact.data["phase"] == "search"
+    scored = {
+        trial.trial: found
+        for trial in state.phase("search")
+        if (found := finished_score(goals, trial)) is not None
     }
-    scored = {}
-    for fact in recorded:
-        if fact.kind == "trial_ended" and fact.trial in searched:
-            scored.pop(fact.trial, None)
-            if (found := finished_score(goals, fact.data)) is not None:
-                scored[str(fact.trial)] = found
     feasible = {name: found for name, found in scored.items() if is_feasible(found.excess)}
     return ranked_trials(goals, feasible or scored)
 
 
-def params_of(recorded: Sequence[Fact], trial: str) -> dict[str, Any]:
-    """The searched parameters of a trial on record."""
-    return next(dict(f.data["params"]) for f in recorded if f.kind == "trial_proposed" and f.trial == trial)
-
-
 def _propose(
-    plan: Plan, desk: Desk, name: str, phase: str, params: dict[str, Any], facts: Mapping[str, Any]
-) -> dict[str, Any]:
+    plan: Plan,
+    desk: Desk,
+    name: str,
+    phase: Phase,
+    params: dict[str, Any],
+    told: Mapping[str, Any] | None = None,
+    through: str = "",
+) -> TrialRequest:
     spec, confirming = plan.spec, phase != "search"
     configs = plan.resolved.trial_configs(params)
     request = TrialRequest(
@@ -100,7 +94,7 @@ def _propose(
         configs=configs,
         seeds=spec.seeds.test if confirming else spec.seeds.tune,
         split="test" if confirming else "tune",
-        through=facts.get("through", plan.resolved.stage),
+        through=through or plan.resolved.stage,
         episodes=spec.confirm.episodes if confirming else spec.evaluation.episodes,
         evaluate_every_steps=None if confirming else spec.evaluation.every_steps,
         threads=spec.resources.threads,
@@ -111,40 +105,35 @@ def _propose(
         metrics=tuple(metric.split("/", 1)[1] for metric in Goals.of(spec).metrics),
         best_by=_best_by(spec),
         illustrate=confirming,
-    ).model_dump(mode="json")
-    desk.propose(
-        name,
-        phase,
-        {
-            "params": params,
-            "configs": configs,
-            "seeds": request["seeds"],
-            "through": request["through"],
-            "request": request,
-            **facts,
-        },
     )
+    event = TrialProposed(
+        phase=phase,
+        params=params,
+        configs=configs,
+        seeds=request.seeds,
+        through=request.through,
+        request=request,
+        **(told or {}),
+    )
+    desk.propose(name, event)
     return request
 
 
 def _best_by(spec: SweepSpec) -> tuple[str, bool]:
-    return spec.objective.metric.split("/", 1)[1], spec.objective.direction == "maximize"
+    return MetricName(spec.objective.metric).bare, spec.objective.direction == "maximize"
 
 
 def _unfinished(
-    plan: Plan, desk: Desk, recorded: Sequence[Fact], phase: str, search: StudySearch | None = None
-) -> Iterator[Mapping[str, Any]]:
+    plan: Plan, desk: Desk, phase: Phase, search: StudySearch | None = None
+) -> Iterator[TrialRequest]:
     """Trials that are to go on: not ended, ended only because the sweep was asked to stop, or reopened since."""
-    outside = {name for f in recorded if f.kind == "study_renewed" for name in f.data["outside"]}
-    for name, course in courses(recorded).items():
-        if course.phase != phase or not course.is_open or name in outside:
+    outside = desk.state.study.outside if desk.state.study else ()
+    for trial in desk.state.phase(phase):
+        if trial.status.is_final or trial.trial in outside or trial.request is None:
             continue
         if search is not None:
-            search.reopen(name)
-        desk.reopen(name, phase, course.facts)
+            search.reopen(trial.trial)
+        desk.reopen(trial.trial)
         # How many compute a stage is no part of the trial, and room is kept for as many as are asked for now.
-        yield {
-            **course.request,
-            "workers": workers_of(plan.spec.resources).model_dump(mode="json"),
-            "checkpoints": plan.spec.checkpoints.model_dump(mode="json"),
-        }
+        now = {"workers": workers_of(plan.spec.resources), "checkpoints": plan.spec.checkpoints}
+        yield trial.request.model_copy(update=now)

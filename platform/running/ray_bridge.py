@@ -6,14 +6,18 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from ...trainables.events import event_of
 from ...trainables.failures import Failure
+from ...trainables.request import TrialRequest
+from ..journal.events import TrialPlaced
 from .desk import Desk
 from .failures import MADE_ROOM, MemoryKills, lost_worker
+from .phases import NOT_YET
 from .places import Places
 from .scheduling import Decision
 
@@ -77,7 +81,7 @@ class TrialQueue(_Unpickled, Searcher):
     decide. So Tune is told that there is no more only when nothing is open.
 
     Args:
-        draw: gives the next request as plain JSON, an empty one when it is not ready, None when there is no more.
+        draw: gives the next request, ``NOT_YET`` when it is not ready, None when there is no more.
         desk: told of lost workers; decides what becomes of their trials.
         concurrent: trials at once, as it is now.
         starts: workers that may start at once, as it is now. Each keeps a core busy for seconds, so that more than there are
@@ -88,7 +92,7 @@ class TrialQueue(_Unpickled, Searcher):
 
     def __init__(
         self,
-        draw: Callable[[], Mapping[str, Any] | None],
+        draw: Callable[[], TrialRequest | object | None],
         desk: Desk,
         concurrent: Callable[[], int],
         starts: Callable[[], int],
@@ -136,15 +140,17 @@ class TrialQueue(_Unpickled, Searcher):
         takes_free = self._unplaced < self._free_workers
         if not takes_free and len(self._starting) >= self._starts():
             return None
-        request = self._again.popleft() if self._again else None if self._spent() else self._draw()
-        self._drawn_out |= request is None
-        if not request:
-            return Searcher.FINISHED if request is None and not self._running else None
+        drawn = self._again.popleft() if self._again else None if self._spent() else self._draw()
+        self._drawn_out |= drawn is None
+        if drawn is None or drawn is NOT_YET:
+            return Searcher.FINISHED if drawn is None and not self._running else None
+        request: Mapping[str, Any]
+        request = drawn.model_dump(mode="json") if isinstance(drawn, TrialRequest) else cast("Mapping", drawn)
         self._running[trial_id] = request
         self._unplaced += 1
         if not takes_free:
             self._starting.add(trial_id)
-        return {"request": dict(request)}
+        return {"request": request}
 
     @property
     def _free_workers(self) -> int:
@@ -224,11 +230,11 @@ class Marshal(_Unpickled, FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict) -> str:
         self._queue.note_start(trial.trial_id)
         name = trial.config["request"]["trial"]
-        worker = (result.get("hostname"), result.get("pid"))
+        worker = (str(result.get("hostname")), int(result.get("pid") or 0))
         if self._workers.get(name) != worker:
             self._workers[name] = worker
             device = trial.config["request"]["device"]
-            self._desk.placed(name, {"node": worker[0], "pid": worker[1], "device": device})
+            self._desk.placed(name, TrialPlaced(node=worker[0], pid=worker[1], device=device))
         self._placed.setdefault(name)
         failure = {
             key.removeprefix("failure/"): value for key, value in result.items() if key.startswith("failure/")
@@ -236,7 +242,8 @@ class Marshal(_Unpickled, FIFOScheduler):
         failed = Failure.from_json(failure) if failure else None
         if result["left"] and self._places.made_room(name):
             failed = Failure("preempted", MADE_ROOM)
-        decision = self._desk.receive(name, result["events"], result["complete"], failed, result["left"])
+        events = [event_of(event) for event in result["events"]]
+        decision = self._desk.receive(name, events, result["complete"], failed, result["left"])
         if decision.action == "retry":
             self._queue.take_up_again(trial.trial_id, decision.lanes)
         if decision.action != "continue":

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..journal.events import Entry, Left, StopRequested
 from ..paths import SweepPaths
-from ..record.journal import Fact
 
 HURRY_S = 5.0
 """After SIGTERM or SIGHUP: how long trials may take to store their state. Then the driver leaves; trials that were not
@@ -43,7 +43,7 @@ class Stopping:
         watch: told of it.
     """
 
-    def __init__(self, paths: SweepPaths, watch: Callable[[Fact], None]):
+    def __init__(self, paths: SweepPaths, watch: Callable[[Entry], None]):
         self._paths, self._watch = paths, watch
         self._asked = self._told = self._at_once = False
         self.hurried = False
@@ -53,7 +53,7 @@ class Stopping:
         self.gone: Callable[[], str] = lambda: ""
         """What of Ray has ended that the sweep cannot do without; empty while all is there."""
         self.last_word: Callable[[str], None] = lambda why: watch(
-            Fact(-1, time.time(), "left", data={"reason": why})
+            Entry(seq=-1, time=time.time(), event=Left(reason=why))
         )
         """Says and records that the process ends now; the main thread cannot."""
 
@@ -62,7 +62,7 @@ class Stopping:
         if self._asked and not self._told:
             # Not from the handler: it may have interrupted a print, which would then come out twice.
             self._told = True
-            self._watch(Fact(-1, time.time(), "stopping", data={"hurried": self.hurried}))
+            self._watch(Entry(seq=-1, time=time.time(), event=StopRequested(hurried=self.hurried)))
         return self._asked
 
     def ask(self) -> None:

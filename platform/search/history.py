@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
 
 from ...search_spaces.conditions import in_order, is_active
 from ...search_spaces.parameters import Choice, Integer, Space, same_value
+from ...trainables.names import ParameterName
 from ...trainables.source_ref import SourceRef
 from ..errors import Refused, UserError, nearest
+from ..journal.state import SweepState, TrialState, read_sweep
 from ..paths import Home
-from ..record.records import SweepRecord, TrialRecord, read_sweep
 from ..report.ranking import finished_score
 from ..sweep.goals import Goals
 from ..sweep.resolve import Resolved
@@ -74,18 +76,18 @@ def earlier_trials(
     return found, tuple(reports)
 
 
-def _record(home: Home, name: str) -> SweepRecord:
+def _record(home: Home, name: str) -> SweepState:
     paths = home.sweep(name)
     if not paths.journal.exists():
         known = [folder.name for folder in home.sweeps.glob("*")] if home.sweeps.exists() else []
         fix = nearest(name, known) if known else "None is on record yet."
         raise UserError("there is no sweep of this name", key="search.from", value=name, fix=fix)
-    return read_sweep(paths)
+    return read_sweep(paths, keep_reports=False)
 
 
-def _differences(resolved: Resolved, fingerprint: str, record: SweepRecord) -> Iterator[str]:
-    spec, then = resolved.spec, record.started.get("spec")
-    if then is None:
+def _differences(resolved: Resolved, fingerprint: str, record: SweepState) -> Iterator[str]:
+    spec, then = resolved.spec, record.spec
+    if not then:
         yield "it was recorded no further than its name"
         return
     if then["system"] != spec.system:
@@ -103,7 +105,7 @@ def _differences(resolved: Resolved, fingerprint: str, record: SweepRecord) -> I
     yield from _setting_differences(resolved, record)
 
 
-def _source_difference(here: SourceRef, fingerprint: str, record: SweepRecord) -> str | None:
+def _source_difference(here: SourceRef, fingerprint: str, record: SweepState) -> str | None:
     there, then = record.source, record.source_facts.get("fingerprint", "")
     if there.kind != here.kind:
         return f"{there} there, {here} here"
@@ -114,7 +116,7 @@ def _source_difference(here: SourceRef, fingerprint: str, record: SweepRecord) -
     return f"{here.kind} fingerprint {then[:12]} there, {fingerprint[:12]} here"
 
 
-def _setting_differences(resolved: Resolved, record: SweepRecord) -> Iterator[str]:
+def _setting_differences(resolved: Resolved, record: SweepState) -> Iterator[str]:
     """Settings searched by neither of the two that are not equal in both."""
     then = record.phase("search")
     searched = set(resolved.space) | {key for trial in then for key in trial.params}
@@ -127,21 +129,17 @@ def _setting_differences(resolved: Resolved, record: SweepRecord) -> Iterator[st
                 yield f"{stage}.{name} {there} there, {value} here"
 
 
-def _fitting(resolved: Resolved, record: SweepRecord) -> tuple[list[FrozenTrial], Counter[str]]:
+def _fitting(resolved: Resolved, record: SweepState) -> tuple[list[FrozenTrial], Counter[str]]:
     goals, base = Goals.of(resolved.spec), resolved.configs
     trials: list[FrozenTrial] = []
     left_out: Counter[str] = Counter()
     for trial in record.phase("search"):
-        ending = {
-            "status": trial.status, "value": trial.value, "values": trial.values,
-            "excess": trial.excess, "repeats": trial.repeats,
-        }  # fmt: skip
-        score = finished_score(goals, ending)
+        score = finished_score(goals, trial)
         if score is None:
             continue
         outside = {key: value for key, value in trial.params.items() if key not in resolved.space}
         for key, value in outside.items():
-            stage, name = key.split(".", 1)
+            stage, name = ParameterName(key).stage, ParameterName(key).bare
             if stage not in base or getattr(base[stage], name, None) != value:
                 left_out[f"{key} is not searched here and is another there"] += 1
                 break
@@ -154,13 +152,13 @@ def _fitting(resolved: Resolved, record: SweepRecord) -> tuple[list[FrozenTrial]
     return trials, left_out
 
 
-def _params(space: Space, trial: TrialRecord) -> tuple[dict[str, Any], str]:
+def _params(space: Space, trial: TrialState) -> tuple[dict[str, Any], str]:
     """A trial's values of what is searched now, also where it had them from its preset; or why it does not fit."""
     params: dict[str, Any] = {}
     for key in in_order(space):
         if not is_active(space[key], params):
             continue
-        stage, name = key.split(".", 1)
+        stage, name = ParameterName(key).stage, ParameterName(key).bare
         value = trial.configs.get(stage, {}).get(name, trial.params.get(key))
         if value is None:
             return {}, f"{key} is not known there"
@@ -179,10 +177,10 @@ def _contains(parameter: Any, value: Any) -> bool:
 
 
 def _frozen(
-    record: SweepRecord, trial: TrialRecord, space: Space, params: Mapping[str, Any], score: Any
+    record: SweepState, trial: TrialState, space: Space, params: Mapping[str, Any], score: Any
 ) -> FrozenTrial:
     return create_trial(
-        state=TrialState.COMPLETE,
+        state=OptunaState.COMPLETE,
         values=list(score.values),
         params=dict(params),
         distributions=active_distributions(space, params),

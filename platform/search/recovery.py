@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
-from ..record.journal import Fact
+from ..journal.state import SweepState
 from .bridge import StudySearch
 
 
 def reconcile(
-    search: StudySearch, recorded: Sequence[Fact], score: Callable[[Fact], float | None] = lambda fact: None
+    search: StudySearch,
+    state: SweepState,
+    told: Callable[[int, Mapping[str, float]], float | None] = lambda step, latest: None,
 ) -> None:
     """Tell the study what it has missed: trials, what they reported, and what became of them.
 
     Args:
-        recorded: the journal.
-        score: the objective that a fact reports, if it does.
+        told: what the stop rules are told of a trial that has come to a step with these metrics, by bare name.
     """
-    proposed = {
-        str(fact.trial): fact.data["params"]
-        for fact in recorded
-        if fact.kind == "trial_proposed" and fact.data.get("phase") == "search"
-    }
+    proposed = {trial.trial: trial for trial in state.phase("search")}
     for name in sorted(proposed, key=lambda name: int(name.removeprefix("t"))):
-        search.restore(name, proposed[name])
-    endings = {fact.trial: fact.data for fact in recorded if fact.kind == "trial_ended"}
+        search.restore(name, proposed[name].params)
     for name in search.running:
         if name not in proposed:
             search.withdraw(name)
-        elif name in endings:
+        elif (trial := proposed[name]).status.has_ended:
             search.reopen(name)
-            _report_missed(search, name, recorded, score)
-            ending = endings[name]
-            values = ending.get("values")
-            value = [values[metric] for metric in values] if values else ending["value"]
-            search.tell(name, ending["status"], value, ending["reason"], ending.get("excess"))
-
-
-def _report_missed(
-    search: StudySearch, name: str, recorded: Sequence[Fact], score: Callable[[Fact], float | None]
-) -> None:
-    for fact in recorded:
-        if fact.trial == name and (value := score(fact)) is not None and math.isfinite(value):
-            search.report(name, fact.data["step"], value)
+            for step, latest in trial.history:
+                value = told(step, latest)
+                if value is not None and math.isfinite(value):
+                    search.report(name, step, value)
+            values = list(trial.values.values()) if trial.values else trial.value
+            search.tell(name, trial.status, values, trial.reason, trial.excess)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
+from ...trainables.events import Event
 from ...trainables.lossless_json import dumps
 from ..errors import Unreachable
-from ..going_on.courses import settled
 from ..going_on.renewal import current_study
+from ..journal.events import StorageBehind, WarmStarted
+from ..journal.state import SweepState
 from ..paths import Home, SweepPaths
-from ..record.journal import Fact
 from ..running.scheduling import judged, make_pruner
 from ..sweep.goals import Goals
 from ..sweep.plan import Plan
-from ..sweep.stop_spec import Stop
 from .bridge import StudySearch
 from .history import earlier_trials
 from .recovery import reconcile
@@ -23,23 +23,23 @@ from .storages import open_storage, study_name
 
 
 def open_search(
-    plan: Plan, home: Home, paths: SweepPaths, recorded: Sequence[Fact], record: Callable[..., None]
+    plan: Plan, home: Home, paths: SweepPaths, state: SweepState, record: Callable[[Event], Any]
 ) -> StudySearch:
     """The search of a sweep, brought in line with its journal.
 
     Args:
-        recorded: the journal as it stands.
-        record: puts a fact about the sweep on record (``record(kind, **data)``).
+        state: what is on record.
+        record: puts an event of the sweep on record.
 
     Raises:
         UserError, Refused, Unreachable: the storage cannot be opened, or an earlier sweep does not fit.
     """
     spec, goals = plan.spec, Goals.of(plan.spec)
     earlier, taken = [], ()
-    if spec.search.from_ and not any(fact.kind == "warm_started" for fact in recorded):
+    if spec.search.from_ and not state.warm_started:
         earlier, taken = earlier_trials(plan.resolved, plan.fingerprint, home)
     search = StudySearch(
-        current_study(study_name(spec.search.storage, paths), recorded),
+        current_study(study_name(spec.search.storage, paths), state),
         open_storage(spec.search.storage, paths),
         spec.search,
         plan.resolved.space,
@@ -47,13 +47,13 @@ def open_search(
         make_pruner(spec.stop),
         context=context_of(plan),
         earlier=earlier,
-        trouble=lambda reason: record("storage_behind", reason=reason),
+        trouble=lambda reason: record(StorageBehind(reason=reason)),
     )
     if taken:
         if search.settle():
             raise Unreachable("the study's storage does not take what is written", key="search.storage")
-        record("warm_started", sweeps=[one.to_json() for one in taken])
-    reconcile(search, settled(recorded), Scores(goals, spec.stop, plan.resolved.stage))
+        record(WarmStarted(sweeps=tuple(one.to_json() for one in taken)))
+    reconcile(search, state, lambda step, latest: judged(goals, spec.stop, step, goals.read(latest)))
     return search
 
 
@@ -69,22 +69,3 @@ def context_of(plan: Plan) -> str:
         "goals": [spec.objective.model_dump(mode="json"), *(limit.text for limit in spec.constraints)],
     }
     return hashlib.sha256(dumps(parts).encode()).hexdigest()[:16]
-
-
-class Scores:
-    """What the stop rules were told of each trial, read again from its facts in their order."""
-
-    def __init__(self, goals: Goals, stop: Stop, stage: str):
-        self.goals, self.stop, self.stage = goals, stop, stage
-        self._known: dict[str | None, dict[str, float]] = {}
-
-    def __call__(self, fact: Fact) -> float | None:
-        """What they were told with this fact, if anything."""
-        if fact.kind not in ("progress", "evaluated") or fact.data.get("stage") != self.stage:
-            return None
-        reported = self.goals.read(fact.data["metrics"])
-        known = self._known.setdefault(fact.trial, {})
-        known |= reported
-        if self.goals.objectives[0].metric not in reported:
-            return None
-        return judged(self.goals, self.stop, fact.data["step"], known)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ...trainables.artifacts import Damaged, verify
 from ...trainables.checkpoints import best_of, drop_unnamed_rows
+from ..journal.journal import writer_of
 from ..paths import Home
-from ..record.journal import writer_of
 from .base import Leftover, Stages, size_of
 from .collect import DAY_S, HOUR_S, Decision, Item, Limits
 from .object_files import in_words, is_object_address

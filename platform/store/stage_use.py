@@ -8,14 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ...trainables.artifacts import Artifact
+from ...trainables.events import StageReused
 from ..errors import UserError
+from ..journal.journal import writer_of
+from ..journal.state import SweepState, read_sweep
 from ..paths import Home, SweepPaths
-from ..record.journal import writer_of
-from ..record.records import WRONG_FORM, SweepRecord, read_sweep
 from .base import Stages
-
-OVER = frozenset({"finished", "pruned", "diverged", "out_of_memory", "failed"})
-"""How a trial ends that no resume takes up again."""
 
 
 @dataclass(frozen=True)
@@ -90,28 +88,28 @@ def sweep_uses(home: Home) -> list[SweepUse]:
 def sweep_use(paths: SweepPaths) -> SweepUse:
     """What one sweep needs."""
     try:
-        return _use(read_sweep(paths))
-    except (UserError, *WRONG_FORM):
+        return _use(read_sweep(paths, keep_reports=False))
+    except UserError:
         text = ""
         with suppress(OSError):
             text = paths.journal.read_text(encoding="utf-8", errors="replace")
         return SweepUse(paths, "damaged", frozenset(re.findall(r"\b[0-9a-f]{64}\b", text)))
 
 
-def _use(record: SweepRecord) -> SweepUse:
+def _use(record: SweepState) -> SweepUse:
     paths = record.paths
     reused: dict[str, tuple[int, float]] = {}
     uses = [use for trial in record.trials.values() for use in trial.stages]
     for use in uses:
-        if use.reused:
+        if isinstance(use, StageReused):
             count, saved_cpu_s = reused.get(use.key, (0, 0.0))
             reused[use.key] = count + 1, saved_cpu_s + use.saved_cpu_s
-    over = frozenset(name for name, trial in record.trials.items() if trial.status in OVER)
-    store = record.started.get("spec", {}).get("storage", {}).get("stages")
+    over = frozenset(name for name, trial in record.trials.items() if trial.status.is_final)
+    store = record.spec.get("storage", {}).get("stages")
     return SweepUse(paths, _status(record), frozenset(use.key for use in uses), reused, over, store)
 
 
-def _status(record: SweepRecord) -> str:
+def _status(record: SweepState) -> str:
     if writer_of(record.paths.journal) is not None:
         return "running"
     return "died" if record.status == "running" else record.status

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...trainables.config import parse
+from ...trainables.names import MetricName
 from .search_spec import Constraint, Goal, Objective
 
 BEHIND = 1e30
@@ -45,14 +46,10 @@ class Goals:
         found = [goal.metric for goal in self.objectives] + [limit.metric for limit in self.constraints]
         return tuple(dict.fromkeys(found))
 
-    def read(self, reported: Mapping[str, Any]) -> dict[str, float]:
-        """The metrics among those that a stage reports (by bare name, one value per seed), averaged over seeds."""
-        found = {}
-        for metric in self.metrics:
-            lanes = reported.get(metric.split("/", 1)[1])
-            if lanes:
-                found[metric] = sum(lanes) / len(lanes)
-        return found
+    def read(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Return the metrics looked at among those that a stage reports, given by bare name."""
+        names = {metric: MetricName(metric).bare for metric in self.metrics}
+        return {metric: means[bare] for metric, bare in names.items() if bare in means}
 
     def values(self, known: Mapping[str, float]) -> tuple[float, ...] | None:
         """The objectives in order; None while one is missing."""

@@ -1,4 +1,4 @@
-"""From facts to tracker runs: what each run of a sweep should say, as plain values. Knows MLflow's limits, not MLflow.
+"""From events to tracker runs: what each run of a sweep should say, as plain values. Knows MLflow's limits, not MLflow.
 
 A sweep is one run, each trial a child of it, each computed stage a run of its own. A pruned trial ends as KILLED, not
 FINISHED: its last value was reached with less training, and whoever averages finished runs must not mix it in. The tag
@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from ...trainables.source_ref import KINDS
-from ..record.journal import Fact
-from ..running.failures import class_of
+from ...trainables.events import Evaluated, Event, Produced, Report, StageComputed, StageReused
+from ..journal.events import (
+    BudgetSpent,
+    Entry,
+    SessionBegan,
+    SweepEnded,
+    SweepResumed,
+    SweepStarted,
+    TrialEnded,
+    TrialExtended,
+    TrialPlaced,
+    TrialProposed,
+    TrialRetried,
+    TrialStopped,
+)
+from ..journal.state import TrialStatus
 from .text import MAX_PARAM, as_tags, as_text, fitted, flat, unix_ms
 
 SWEEP = "sweep"
-RUN_STATUS = {
-    "finished": "FINISHED",
-    "pruned": "KILLED",
-    "cancelled": "KILLED",
-    "preempted": "KILLED",
-    "diverged": "FAILED",
-    "out_of_memory": "FAILED",
-    "failed": "FAILED",
-}
-LEFT = frozenset({"cancelled", "preempted"})
-"""Endings of trials that a resume takes up again."""
 
 Steps = dict[str, dict[str, int]]
 """Run to series (``progress/refine``) to the last step sent."""
@@ -48,7 +50,7 @@ def stage_run(key: str) -> str:
 
 @dataclass
 class RunUpdate:
-    """What some facts add to one run.
+    """What some events add to one run.
 
     Attributes:
         title: shown in the tracker's tables.
@@ -76,222 +78,217 @@ class RunUpdate:
     end_ms: int | None = None
 
 
-def sweep_id(first: Fact) -> str:
-    """An id for a sweep that no other sweep has, even one of the same name elsewhere, and that a resume keeps."""
-    text = json.dumps([first.time, first.kind, first.data.get("name"), first.data.get("host")])
+def sweep_id(first: Entry) -> str:
+    """Return an id for a sweep that no other sweep has, even one of the same name elsewhere, and that a resume keeps."""
+    began = first.event if isinstance(first.event, SessionBegan) else SweepStarted()
+    text = json.dumps([first.time, first.event.kind, began.name, began.host])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def translate(
-    facts: Iterable[Fact], steps: Steps, shared: MutableMapping[str, Any], unfit: list[str]
+    entries: Iterable[Entry], steps: Steps, shared: MutableMapping[str, Any], unfit: list[str]
 ) -> dict[str, RunUpdate]:
-    """What to send for some facts, by run, in the order the runs first appear.
+    """Return what to send for some entries, by run, in the order the runs first appear.
 
     Args:
-        facts: consecutive facts of a journal.
+        entries: consecutive entries of a journal.
         steps: brought up to date. A step at or before the last one sent is a repetition after a resume from a
             checkpoint and is left out, so that curves have one point per step.
         shared: what later trials take from ``sweep_started`` (what is learnt from, tags); brought up to date.
-        unfit: gets a line for each fact that does not say what its kind should; it must not hold up the others.
+        unfit: gets a line for each entry that contradicts itself; it must not hold up the others.
     """
-    updates: dict[str, RunUpdate] = {}
-    for fact in facts:
-        handler = _HANDLERS.get(fact.kind)
-        if handler is None:
-            continue
+    translation = _Translation(steps, shared)
+    for entry in entries:
         try:
-            handler(fact, lambda name: updates.setdefault(name, RunUpdate()), steps, shared)
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            unfit.append(f"fact {fact.seq} ({fact.kind}): {type(error).__name__} {error}")
-    return updates
+            translation.take(entry)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            unfit.append(f"entry {entry.seq} ({entry.event.kind}): {type(error).__name__} {error}")
+    return translation.updates
 
 
-_Run = Callable[[str], RunUpdate]
+class _Translation:
+    """The updates that consecutive entries amount to."""
 
+    def __init__(self, steps: Steps, shared: MutableMapping[str, Any]):
+        self.steps, self.shared = steps, shared
+        self.updates: dict[str, RunUpdate] = {}
 
-def _sweep_started(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    data, update = fact.data, run(SWEEP)
-    kind = next((kind for kind in KINDS if data.get(kind)), "dataset")
-    source = data.get(kind) or {}
-    shared["dataset"] = dict(source) if kind == "dataset" else {}
-    shared["source"] = {kind: source["name"]} if source.get("name") else {}
-    shared["tags"] = as_tags(
-        {
-            "mlflow.source.name": "flowsweep",
-            "mlflow.source.git.commit": data.get("code_version"),
-            "flowsweep.code_version": data.get("code_version"),
-            "flowsweep.version": data.get("flowsweep_version"),
-            f"flowsweep.{kind}": source.get("name"),
-            f"flowsweep.{kind}_fingerprint": source.get("fingerprint"),
-            "flowsweep.device": data.get("device"),
-            "flowsweep.host": data.get("host"),
-        }
-    )
-    update.title, update.start_ms = str(data.get("name", SWEEP)), unix_ms(fact)
-    update.tags |= {**shared["tags"], "flowsweep.status": "running"}
-    update.dataset = shared["dataset"] or None
-    for name in ("spec", "plan", "versions"):
-        if data.get(name):
-            update.texts[f"{name}.json"] = json.dumps(data[name], indent=2, default=str)
+    def _run(self, name: str) -> RunUpdate:
+        return self.updates.setdefault(name, RunUpdate())
 
+    def take(self, entry: Entry) -> None:
+        """Add what one entry says."""
+        event = entry.event
+        if entry.trial is None:
+            self._take_sweep(event, entry)
+        else:
+            self._take_trial(event, entry, trial_run(entry.trial))
 
-def _sweep_resumed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    update = run(SWEEP)
-    update.status, update.end_ms = "RUNNING", None
-    update.tags |= {"flowsweep.status": "running"} | as_tags({"flowsweep.host": fact.data.get("host")})
+    def _take_sweep(self, event: Event, entry: Entry) -> None:
+        match event:
+            case SweepStarted():
+                self._sweep_started(event, entry)
+            case SweepResumed():
+                update = self._run(SWEEP)
+                update.status, update.end_ms = "RUNNING", None
+                update.tags |= {"flowsweep.status": "running"} | as_tags({"flowsweep.host": event.host})
+            case SweepEnded():
+                state = "FINISHED" if event.status == "finished" else "KILLED"
+                self._end(self._run(SWEEP), state, event.status, event.reason, entry)
+            case BudgetSpent():
+                self._run(SWEEP).tags |= as_tags(
+                    {"flowsweep.decision": f"no more trials by {event.rule}: {event.reason}"}
+                )
+            case Produced():
+                self._run(SWEEP).artifacts.append(_artifact(event, None))
 
+    def _take_trial(self, event: Event, entry: Entry, name: str) -> None:
+        match event:
+            case TrialProposed():
+                self._trial_proposed(event, entry, name)
+            case TrialPlaced():
+                update = self._run(name)
+                update.status, update.end_ms = "RUNNING", None
+                update.tags |= {"flowsweep.status": "running"}
+                update.tags |= as_tags({"flowsweep.host": event.node, "flowsweep.device": event.device})
+            case Report():
+                self._report(event, entry, name)
+            case StageComputed():
+                self._stage_computed(event, entry)
+            case StageReused():
+                self._stage_reused(event, entry, name)
+            case TrialRetried():
+                self._run(name).tags |= as_tags(
+                    {"flowsweep.retried": f"after {event.failure}: {event.reason}"}
+                )
+                if event.afresh:  # what follows is another course over the same steps
+                    self.steps.pop(name, None)
+            case TrialExtended():
+                # Params are never changed once sent; how far it goes now stands beside them.
+                self._run(name).tags |= as_tags({f"flowsweep.extended.{event.stage}.steps": event.steps})
+            case TrialStopped():
+                self._run(name).tags |= as_tags(
+                    {"flowsweep.decision": f"stop by {event.rule}: {event.reason}"}
+                )
+            case TrialEnded():
+                self._trial_ended(event, entry, name)
+            case Produced():
+                self._run(name).artifacts.append(_artifact(event, entry.trial))
 
-def _sweep_ended(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    _end(fact, run(SWEEP))
-
-
-def _trial_proposed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    data, update = fact.data, run(trial_run(fact.trial or ""))
-    update.title, update.start_ms = str(fact.trial), unix_ms(fact)
-    values = {**shared.get("source", {}), **flat(data.get("configs", {})), **data.get("params", {})}
-    update.params |= {fitted(key): as_text(value)[:MAX_PARAM] for key, value in values.items()}
-    update.tags |= shared.get("tags", {})
-    update.tags |= as_tags(
-        {
-            "flowsweep.status": "running",
-            "flowsweep.phase": data.get("phase"),
-            "flowsweep.number": data.get("number"),
-            "flowsweep.seeds": data.get("seeds"),
-            "flowsweep.through": data.get("through"),
-            "flowsweep.confirms": data.get("confirms"),
-        }
-    )
-    update.dataset = shared.get("dataset") or None
-    shared["seeds"] = {**shared.get("seeds", {}), str(fact.trial): list(data.get("seeds", ()))}
-
-
-def _trial_placed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    update = run(trial_run(fact.trial or ""))
-    update.status, update.end_ms = "RUNNING", None
-    update.tags |= {"flowsweep.status": "running"}
-    update.tags |= as_tags(
-        {"flowsweep.host": fact.data.get("node"), "flowsweep.device": fact.data.get("device")}
-    )
-
-
-def _measured(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    data, name = fact.data, trial_run(fact.trial or "")
-    seeds, step = list(data.get("seeds", ())), int(data["step"])
-    series = f"{fact.kind}/{data['stage']}/{','.join(map(str, seeds))}"
-    sent = steps.setdefault(name, {})
-    if step <= sent.get(series, -1):
-        return
-    sent[series] = step
-    metrics = run(name).metrics
-    # A stage shared with other trials is trained one seed at a time; its curve is then not the trial's mean.
-    several = len(shared.get("seeds", {}).get(fact.trial, seeds)) > 1
-    for metric, lanes in data.get("metrics", {}).items():
-        key = fitted(f"{data['stage']}/{metric}")
-        if not several or len(seeds) > 1:
-            metrics.append((key, sum(lanes) / len(lanes), unix_ms(fact), step))
-        if several:
-            pairs = zip(seeds, lanes, strict=True)
-            metrics.extend((f"{key}.seed_{seed}", float(value), unix_ms(fact), step) for seed, value in pairs)
-    if "episodes_spent" in data:
-        metrics.append(
-            (f"{data['stage']}/episodes_spent", float(data["episodes_spent"]), unix_ms(fact), step)
+    def _sweep_started(self, event: SweepStarted, entry: Entry) -> None:
+        update, shared = self._run(SWEEP), self.shared
+        source = event.source
+        kind = source.get("kind", "dataset")
+        shared["dataset"] = dict(source) if kind == "dataset" else {}
+        shared["source"] = {kind: source["name"]} if source.get("name") else {}
+        shared["tags"] = as_tags(
+            {
+                "mlflow.source.name": "flowsweep",
+                "mlflow.source.git.commit": event.code_version,
+                "flowsweep.code_version": event.code_version,
+                "flowsweep.version": event.flowsweep_version,
+                f"flowsweep.{kind}": source.get("name"),
+                f"flowsweep.{kind}_fingerprint": source.get("fingerprint"),
+                "flowsweep.device": event.device,
+                "flowsweep.host": event.host,
+            }
         )
+        update.title, update.start_ms = event.name or SWEEP, unix_ms(entry)
+        update.tags |= {**shared["tags"], "flowsweep.status": "running"}
+        update.dataset = shared["dataset"] or None
+        for name in ("spec", "plan", "versions"):
+            if value := getattr(event, name):
+                update.texts[f"{name}.json"] = json.dumps(value, indent=2, default=str)
+
+    def _trial_proposed(self, event: TrialProposed, entry: Entry, name: str) -> None:
+        update = self._run(name)
+        update.title, update.start_ms = str(entry.trial), unix_ms(entry)
+        values = {**self.shared.get("source", {}), **flat(event.configs), **event.params}
+        update.params |= {fitted(key): as_text(value)[:MAX_PARAM] for key, value in values.items()}
+        update.tags |= self.shared.get("tags", {})
+        update.tags |= as_tags(
+            {
+                "flowsweep.status": "running",
+                "flowsweep.phase": event.phase,
+                "flowsweep.number": event.number,
+                "flowsweep.seeds": list(event.seeds),
+                "flowsweep.through": event.through,
+                "flowsweep.confirms": event.confirms,
+            }
+        )
+        update.dataset = self.shared.get("dataset") or None
+        self.shared.setdefault("seeds", {})[str(entry.trial)] = len(event.seeds)
+
+    def _several_seeds(self, trial: str | None, reported: int = 0) -> bool:
+        return self.shared.get("seeds", {}).get(trial, reported) > 1
+
+    def _report(self, event: Report, entry: Entry, name: str) -> None:
+        series = f"{event.kind}/{event.stage}/{','.join(map(str, event.seeds))}"
+        sent = self.steps.setdefault(name, {})
+        if event.step <= sent.get(series, -1):
+            return
+        sent[series] = event.step
+        metrics, at, step = self._run(name).metrics, unix_ms(entry), event.step
+        # A stage shared with other trials is trained one seed at a time; its curve is then not the trial's mean.
+        several = self._several_seeds(entry.trial, len(event.seeds))
+        for metric, lanes in event.metrics.items():
+            key = fitted(f"{event.stage}/{metric}")
+            pairs = list(zip(event.seeds, lanes, strict=True))
+            if not several or len(event.seeds) > 1:
+                metrics.append((key, event.mean(metric), at, step))
+            if several:
+                metrics.extend((f"{key}.seed_{seed}", float(value), at, step) for seed, value in pairs)
+        if isinstance(event, Evaluated):
+            metrics.append((f"{event.stage}/episodes_spent", float(event.episodes_spent), at, step))
+
+    def _stage_computed(self, event: StageComputed, entry: Entry) -> None:
+        update, at = self._run(stage_run(event.key)), unix_ms(entry)
+        update.title = f"{event.stage} {event.key[:8]}"
+        update.start_ms = at - int(1000 * event.wall_s)
+        update.tags |= self.shared.get("tags", {})
+        update.tags |= as_tags(
+            {
+                "flowsweep.status": "finished",
+                "flowsweep.stage": event.stage,
+                "flowsweep.seed": event.seed,
+                "flowsweep.computed_by": entry.trial,
+            }
+        )
+        update.dataset = self.shared.get("dataset") or None
+        costs = ("cpu_s", "wall_s", "bytes", "steps")
+        update.metrics += [(name, float(getattr(event, name)), at, 0) for name in costs]
+        update.status, update.end_ms = "FINISHED", at
+        self._link(event, entry)
+
+    def _stage_reused(self, event: StageReused, entry: Entry, name: str) -> None:
+        self._link(event, entry)
+        # Each seed has its own output; under one key they would be points of one step, of which MLflow shows one.
+        several = self._several_seeds(entry.trial)
+        key = f"{event.stage}/saved_cpu_s" + (f".seed_{event.seed}" if several else "")
+        self._run(name).metrics.append((key, float(event.saved_cpu_s), unix_ms(entry), 0))
+
+    def _link(self, event: StageComputed | StageReused, entry: Entry) -> None:
+        tag = f"flowsweep.stage.{event.stage}.seed_{event.seed}"
+        self._run(trial_run(entry.trial or "")).links[tag] = stage_run(event.key)
+
+    def _trial_ended(self, event: TrialEnded, entry: Entry, name: str) -> None:
+        update, status = self._run(name), TrialStatus(event.status)
+        self._end(update, status.mlflow, event.status, event.reason, entry)
+        update.tags |= as_tags({"flowsweep.failure": event.failure})
+        # A trial that only left goes on later, and its value is the one it ends with then.
+        if event.value is not None and status.is_final:
+            update.metrics.append(("value", event.value, unix_ms(entry), 0))
+
+    def _end(self, update: RunUpdate, state: str, status: str, reason: str, entry: Entry) -> None:
+        update.status, update.end_ms = state, unix_ms(entry)
+        update.tags |= as_tags({"flowsweep.status": status, "flowsweep.reason": reason})
 
 
-def _stage_computed(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    data, update = fact.data, run(stage_run(fact.data["key"]))
-    wall_ms = int(1000 * data.get("wall_s", 0))
-    update.title, update.start_ms = f"{data['stage']} {data['key'][:8]}", unix_ms(fact) - wall_ms
-    update.tags |= shared.get("tags", {})
-    update.tags |= as_tags(
-        {
-            "flowsweep.status": "finished",
-            "flowsweep.stage": data["stage"],
-            "flowsweep.seed": data["seed"],
-            "flowsweep.computed_by": fact.trial,
-        }
-    )
-    update.dataset = shared.get("dataset") or None
-    costs = ("cpu_s", "wall_s", "bytes", "steps")
-    update.metrics += [(name, float(data[name]), unix_ms(fact), 0) for name in costs if name in data]
-    update.status, update.end_ms = "FINISHED", unix_ms(fact)
-    _link(fact, run)
-
-
-def _stage_reused(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    data, update = fact.data, run(trial_run(fact.trial or ""))
-    _link(fact, run)
-    # Each seed has its own output; under one key they would be points of one step, of which MLflow shows one.
-    several = len(shared.get("seeds", {}).get(fact.trial, ())) > 1
-    key = f"{data['stage']}/saved_cpu_s" + (f".seed_{data['seed']}" if several else "")
-    update.metrics.append((key, float(data["saved_cpu_s"]), unix_ms(fact), 0))
-
-
-def _link(fact: Fact, run: _Run) -> None:
-    tag = f"flowsweep.stage.{fact.data['stage']}.seed_{fact.data['seed']}"
-    run(trial_run(fact.trial or "")).links[tag] = stage_run(fact.data["key"])
-
-
-def _trial_retried(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    update = run(trial_run(fact.trial or ""))
-    update.tags |= as_tags({"flowsweep.retried": f"after {fact.data['class']}: {fact.data['reason']}"})
-    if fact.data.get("afresh"):  # what follows is another course over the same steps
-        steps.pop(trial_run(fact.trial or ""), None)
-
-
-def _trial_extended(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    # Params are never changed once sent; how far it goes now stands beside them.
-    data = fact.data
-    run(trial_run(fact.trial or "")).tags |= as_tags(
-        {f"flowsweep.extended.{data['stage']}.steps": data["steps"]}
-    )
-
-
-def _decision(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    run(trial_run(fact.trial) if fact.trial else SWEEP).tags |= as_tags(
-        {
-            "flowsweep.decision": f"{fact.data.get('action')} by {fact.data.get('rule')}: {fact.data.get('reason')}"
-        }
-    )
-
-
-def _trial_ended(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    update = run(trial_run(fact.trial or ""))
-    _end(fact, update)
-    update.tags |= as_tags({"flowsweep.failure": class_of(fact.data)})
-    # A trial that only left goes on later, and its value is the one it ends with then.
-    if isinstance(fact.data.get("value"), int | float) and fact.data["status"] not in LEFT:
-        update.metrics.append(("value", float(fact.data["value"]), unix_ms(fact), 0))
-
-
-def _artifact(fact: Fact, run: _Run, steps: Steps, shared: MutableMapping[str, Any]) -> None:
-    path = PurePosixPath(fact.data["path"])
-    role = str(fact.data["role"])
+def _artifact(event: Produced, trial: str | None) -> tuple[str, str]:
+    """Return where a file lies within the sweep's folder, and the folder it goes to in the tracker."""
+    path = PurePosixPath(event.path)
     # The trial and the role are said by the run and the folder; repeating them would only lengthen the path.
-    inner = [part for part in path.parent.parts if part not in ("trials", fact.trial, role, f"{role}s")]
-    name = trial_run(fact.trial) if fact.trial else SWEEP
-    run(name).artifacts.append((str(path), "/".join([role, *inner])))
-
-
-_HANDLERS = {
-    "sweep_started": _sweep_started,
-    "sweep_resumed": _sweep_resumed,
-    "sweep_ended": _sweep_ended,
-    "trial_proposed": _trial_proposed,
-    "trial_placed": _trial_placed,
-    "progress": _measured,
-    "evaluated": _measured,
-    "stage_computed": _stage_computed,
-    "stage_reused": _stage_reused,
-    "decision": _decision,
-    "trial_retried": _trial_retried,
-    "trial_extended": _trial_extended,
-    "trial_ended": _trial_ended,
-    "artifact": _artifact,
-}
-
-
-def _end(fact: Fact, update: RunUpdate) -> None:
-    status = str(fact.data.get("status"))
-    update.status, update.end_ms = RUN_STATUS.get(status, "KILLED"), unix_ms(fact)
-    update.tags |= as_tags({"flowsweep.status": status, "flowsweep.reason": fact.data.get("reason")})
+    inner = [
+        part for part in path.parent.parts if part not in ("trials", trial, event.role, f"{event.role}s")
+    ]
+    return str(path), "/".join([event.role, *inner])

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...trainables.redaction import redacted
+from ..journal.journal import read, tail
 from ..paths import SweepPaths
-from ..record.journal import read, tail
 from .place import Place, Target, only_sender
 from .runs import SWEEP, RunUpdate, sweep_id, translate
 
@@ -37,7 +37,7 @@ REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST",
 
 
 class Sender:
-    """Moves facts from one journal to one tracker, a chunk at a time. The only user of its place file.
+    """Moves events from one journal to one tracker, a chunk at a time. The only user of its place file.
 
     Args:
         paths: the sweep.
@@ -54,15 +54,15 @@ class Sender:
         self._sweep_id = ""
 
     def step(self) -> int:
-        """Send the next facts; returns how many (0: all is sent).
+        """Send the next events; returns how many (0: all is sent).
 
         Raises:
             Exception: the tracker did not take them for now; the place is unchanged and the next call tries again.
         """
         try:
             start = self.place.position
-            facts, position = tail(self.paths.journal, start, CHUNK_BYTES)
-            if not facts:
+            entries, position = tail(self.paths.journal, start, CHUNK_BYTES)
+            if not entries:
                 return 0
             client = self._connected()
             if self.place.position != start:
@@ -70,7 +70,7 @@ class Sender:
             steps = {run: dict(series) for run, series in self.place.steps.items()}
             shared = dict(self.place.shared)
             unfit: list[str] = []
-            updates = translate(facts, steps, shared, unfit)
+            updates = translate(entries, steps, shared, unfit)
             known = set(self.place.runs)
             for name, update in updates.items():
                 self._ensure_run(client, name, update)
@@ -86,7 +86,7 @@ class Sender:
         for what in unfit:
             self._refuse(what)
         self.place.save(self.paths.tracking)
-        return len(facts)
+        return len(entries)
 
     def note_error(self, error: str) -> None:
         """Let whoever reads the place file know why nothing moves."""
@@ -179,7 +179,7 @@ class Sender:
             client.log_artifact(run_id, str(local), folder)
 
     def _tolerate(self, call: Callable[[], Any]) -> None:
-        """Make a call; what the tracker refuses for good is noted, so that one fact cannot hold up the others."""
+        """Make a call; what the tracker refuses for good is noted, so that one event cannot hold up the others."""
         from mlflow.exceptions import MlflowException
 
         try:

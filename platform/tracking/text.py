@@ -1,4 +1,4 @@
-"""Facts in the words and within the limits of MLflow."""
+"""Events in the words and within the limits of MLflow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..record.journal import Fact
+from ..journal.events import Entry
 
 _UNFIT = re.compile(r"[^\w\-./ :]", re.ASCII)
 MAX_KEY, MAX_PARAM, MAX_TAG = 250, 6000, 8000
@@ -22,9 +22,9 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return pairs
 
 
-def unix_ms(fact: Fact) -> int:
-    """When it happened."""
-    return int(1000 * fact.time)
+def unix_ms(entry: Entry) -> int:
+    """Return when it happened."""
+    return int(1000 * entry.time)
 
 
 def fitted(key: str) -> str:

@@ -23,7 +23,7 @@ ORPHAN_DRAIN_S = 120.0
 
 @dataclass(frozen=True)
 class TrackerStatus:
-    """How the tracker stands: facts not yet sent, why it is held up, what it refused for good."""
+    """How the tracker stands: events not yet sent, why it is held up, what it refused for good."""
 
     unsent: int
     error: str | None
@@ -33,10 +33,10 @@ class TrackerStatus:
 def tracker_status(paths: SweepPaths) -> TrackerStatus:
     """How far the record of a sweep has reached its tracker; asks nobody, reads two files."""
     place = Place.load(paths.tracking)
-    return TrackerStatus(_facts_after(paths.journal, place.position), place.error, tuple(place.refused))
+    return TrackerStatus(_events_after(paths.journal, place.position), place.error, tuple(place.refused))
 
 
-def _facts_after(journal: Path, position: int) -> int:
+def _events_after(journal: Path, position: int) -> int:
     if not journal.exists():
         return 0
     with open(journal, "rb") as file:
@@ -84,10 +84,10 @@ class Tracker:
 
         Args:
             timeout_s: how long to wait.
-            on_progress: called about twice a second with the number of facts still to send.
+            on_progress: called about twice a second with the number of events still to send.
 
         Returns:
-            Facts not sent; ``catch_up`` sends them whenever the tracker is back.
+            Events not sent; ``catch_up`` sends them whenever the tracker is back.
         """
         if self._process.poll() is not None and self.status().unsent:
             self._process = self._start()  # It died, for want of memory perhaps: one more try.
@@ -120,10 +120,10 @@ def catch_up(
         uri: where to; another tracker than before gets the whole record.
         experiment: name of the MLflow experiment; as before when left out.
         artifacts: folder for artifacts when ``uri`` is a database.
-        on_progress: called with the number of facts sent so far.
+        on_progress: called with the number of events sent so far.
 
     Returns:
-        Facts sent.
+        Events sent.
 
     Raises:
         Refused: the tracker does not let us in.

@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from flowsweep.platform.record.journal import read
+from flowsweep.platform.journal.journal import read
 from flowsweep.trainables.data.makers import make_dataset
 
 SWEEP = """\
@@ -120,7 +120,7 @@ def test_a_real_sweep_runs_to_its_report_on_the_cluster(flowsweep, head, sweep, 
     followed = flowsweep("logs", "typed", "--follow")
     assert followed.code == 0, followed.out
     ends = [
-        fact.data for fact in read(home / "sweeps" / "typed" / "journal.jsonl") if fact.kind == "trial_ended"
+        fact.event for fact in read(home / "sweeps" / "typed" / "journal.jsonl") if fact.event.kind == "trial_ended"
     ]
     assert [end["status"] for end in ends] == ["finished"] * 3  # two searched, one confirmed
     assert (home / "sweeps" / "typed" / "report.html").stat().st_size > 10_000

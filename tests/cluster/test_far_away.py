@@ -24,7 +24,8 @@ from flowsweep.cluster.profiles import Profile
 from flowsweep.cluster.submit import SWEEP_FILE, Order, submit
 from flowsweep.cluster.target import Target
 from flowsweep.platform.errors import Refused, Unreachable
-from flowsweep.platform.record.journal import Journal
+from flowsweep.platform.journal.events import SweepEnded, SweepStarted
+from flowsweep.platform.journal.journal import Journal
 
 WITHIN_S = 10.0
 SUPPORT = Path(__file__).parents[1] / "support" / "dashboard_proxy.py"
@@ -159,8 +160,8 @@ def test_over_https_a_sweep_is_submitted_watched_and_found_by_ones_own_authority
             "name": "far", "objective": {"metric": "tune/return", "direction": "maximize"},
             "space": {}, "search": {"trials": 1},
         }  # fmt: skip
-        journal.append("sweep_started", name="far", spec=spec)
-        journal.append("sweep_ended", status="finished", reason="")
+        journal.append(SweepStarted(name="far", spec=spec))
+        journal.append(SweepEnded(status="finished", reason=""))
     with support.proxy(head.url, certificate) as url:
         at = Endpoint(url, head.token, str(authority))
         order = Order("far", ("take-up", SWEEP_FILE), python=sys.executable, home=str(home))

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from flowsweep.platform.record.journal import read
+from flowsweep.platform.journal.journal import read
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_a_sweep_of_ones_own_package_is_watched_from_afar_stopped_and_gone_on_wi
     journal = client.root / "there" / "sweeps" / "walk" / "journal.jsonl"
     (client.root / "walk.yaml").write_text(SWEEP.replace("pause_s: 0.05", "pause_s: 0.5, steps: 150"))
     assert "which registers walker" in client.run("submit", "walk.yaml", "--wait", "300")
-    _wait(lambda: journal.exists() and any(fact.kind == "evaluated" for fact in read(journal)))
+    _wait(lambda: journal.exists() and any(fact.event.kind == "evaluated" for fact in read(journal)))
     elsewhere(client)
     watcher = client.start("attach", "walk")
     for line in watcher.stdout:
@@ -129,7 +129,7 @@ def test_a_sweep_of_ones_own_package_is_watched_from_afar_stopped_and_gone_on_wi
     assert "stopping" in client.run("stop", "walk")
     _wait(lambda: json.loads(client.run("status", "walk", "--json"))["status"] == "stopped")
     facts = list(read(journal))
-    left = {fact.trial for fact in facts if fact.kind == "trial_ended" and fact.data["status"] == "cancelled"}
+    left = {fact.trial for fact in facts if fact.event.kind == "trial_ended" and fact.event.status == "cancelled"}
     assert left, "trials were killed instead of storing their state"
     (listed,) = json.loads(client.run("list", "--cluster", "lab", "--json"))
     assert (listed["name"], listed["status"]) == ("walk", "interrupted")
@@ -140,8 +140,8 @@ def test_a_sweep_of_ones_own_package_is_watched_from_afar_stopped_and_gone_on_wi
     kinds = [json.loads(line)["kind"] for line in said.splitlines()]
     assert kinds[-1] == "sweep_ended"
     facts = list(read(journal))
-    assert left <= {fact.trial for fact in facts if fact.kind == "continued"}
-    ends = [fact.data["status"] for fact in facts if fact.kind == "trial_ended"]
+    assert left <= {fact.trial for fact in facts if fact.event.kind == "continued"}
+    ends = [fact.event.status for fact in facts if fact.event.kind == "trial_ended"]
     assert ends.count("finished") == 2
 
 

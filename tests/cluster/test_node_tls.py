@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from flowsweep.platform.record.journal import read
+from flowsweep.platform.journal.journal import read
 
 pytestmark = pytest.mark.slow
 SUPPORT = Path(__file__).parents[1] / "support" / "dashboard_proxy.py"
@@ -42,6 +42,6 @@ def test_a_sweep_runs_on_an_encrypted_cluster(
         followed = flowsweep("logs", "toy", "--follow", "--address", head.url)
         assert followed.code == 0, followed.out
     ends = [
-        f.data["status"] for f in read(tmp_path / "there/sweeps/toy/journal.jsonl") if f.kind == "trial_ended"
+        f.event.status for f in read(tmp_path / "there/sweeps/toy/journal.jsonl") if f.event.kind == "trial_ended"
     ]
     assert ends == ["finished"] * 3

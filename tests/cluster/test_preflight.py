@@ -8,7 +8,8 @@ import time
 import pytest
 from flowsweep.cluster import preflight
 from flowsweep.cluster.entry import FAILED, READY
-from flowsweep.platform.record.journal import Journal
+from flowsweep.platform.journal.events import SweepStarted
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.sweep.resolve import resolve
 from flowsweep.platform.sweep.spec import load_spec
 from flowsweep.platform.sweep.yaml_file import dump_yaml
@@ -37,7 +38,7 @@ def record(home, spec) -> None:
     """Leave a sweep as its driver records it."""
     folder = home / "sweeps" / spec.name
     with Journal(folder / "journal.jsonl") as journal:
-        journal.append("sweep_started", name=spec.name)
+        journal.append(SweepStarted(name=spec.name))
     (folder / "sweep.yaml").write_text(dump_yaml(spec.model_dump(mode="json")))
 
 

@@ -8,9 +8,11 @@ import threading
 import pytest
 from flowsweep.cluster import relay as module
 from flowsweep.cluster.relay import MARK, answers, relay
+from flowsweep.platform.journal.events import Entry, SweepEnded, SweepStarted, TrialEnded, TrialProposed
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal
-from flowsweep.platform.running.live import Board, Shown
+from flowsweep.platform.running.live import Board, Shown, activity
+from flowsweep.trainables.events import Checkpointed, Evaluated, Progress
 
 SPEC = {
     "name": "s", "objective": {"metric": "tune/return", "direction": "maximize"},
@@ -38,17 +40,17 @@ def paths(tmp_path, monkeypatch):
 
 
 def begin(journal: Journal) -> None:
-    journal.append("sweep_started", name="s", spec=SPEC, plan={"long": "list"})
-    journal.append("trial_proposed", "t0", phase="search", params={"tune.rate": 0.1}, configs={"tune": {}})
+    journal.append(SweepStarted(name="s", spec=SPEC, plan={"long": "list"}))
+    journal.append(TrialProposed(params={"tune.rate": 0.1}, configs={"tune": {}}, through="tune"), "t0")
     for step in (1, 2, 3):
-        journal.append("progress", "t0", **measured(step))
-        journal.append("checkpoint", "t0", stage="tune", step=step, path="p")
-    journal.append("evaluated", "t0", **measured(3, episodes=[[1.0] * 50]))
+        journal.append(Progress(**measured(step)), "t0")
+        journal.append(Checkpointed(stage="tune", step=step, path="p"), "t0")
+    journal.append(Evaluated(**measured(3, episodes=[{"return": [1.0] * 50}])), "t0")
 
 
 def end(journal: Journal) -> None:
-    journal.append("trial_ended", "t0", status="finished", reason="", value=0.3)
-    journal.append("sweep_ended", status="finished", reason="")
+    journal.append(TrialEnded(status="finished", reason="", value=0.3), "t0")
+    journal.append(SweepEnded(status="finished", reason=""))
 
 
 def test_a_finished_sweep_is_told_shortened_and_gives_the_same_table(paths):
@@ -56,18 +58,18 @@ def test_a_finished_sweep_is_told_shortened_and_gives_the_same_table(paths):
         begin(journal)
         end(journal)
     said = list(answers(paths, -1, 60))
-    facts = [one["fact"] for one in said if "fact" in one]
+    entries = [one["entry"] for one in said if "entry" in one]
     assert [one["mark"] for one in said if "mark" in one] == ["now", "over"]
-    assert [fact["kind"] for fact in facts] == [
+    assert [entry["event"]["kind"] for entry in entries] == [
         "sweep_started", "trial_proposed", "progress", "evaluated", "trial_ended", "sweep_ended",
     ]  # fmt: skip
-    assert "plan" not in facts[0]["data"]
-    assert "episodes" not in facts[3]["data"]
-    board = Board(Shown.recorded(facts[0]["data"]["spec"]))
-    for fact in facts:
-        board.take(module.Fact(**fact))
-    (row,) = board.sorted_rows()
-    assert (row.value, row.state, board.counts()) == (0.3, "finished", (1, 1))
+    assert "plan" not in entries[0]["event"]
+    assert "episodes" not in entries[3]["event"]
+    board = Board(Shown.recorded(entries[0]["event"]["spec"]))
+    for entry in entries:
+        board.take(Entry.model_validate(entry))
+    (trial,) = board.sorted_trials()
+    assert (trial.value, activity(trial), board.counts()) == (0.3, "finished", (1, 1))
 
 
 def test_what_happens_meanwhile_is_told_and_nothing_twice(paths):
@@ -75,13 +77,13 @@ def test_what_happens_meanwhile_is_told_and_nothing_twice(paths):
     with Journal(paths.journal) as journal:
         begin(journal)
         stream = answers(paths, 7, 60)
-        assert next(stream)["fact"]["seq"] == 8, "what came before is known already"
+        assert next(stream)["entry"]["seq"] == 8, "what came before is known already"
         assert next(stream) == {"mark": "now"}
-        journal.append("progress", "t0", **measured(5))
-        assert next(stream)["fact"]["data"]["step"] == 5
+        journal.append(Progress(**measured(5)), "t0")
+        assert next(stream)["entry"]["event"]["step"] == 5
         end(journal)
         told.set()
-    assert [one.get("mark", "fact") for one in stream] == ["fact", "fact", "over"]
+    assert [one.get("mark", "entry") for one in stream] == ["entry", "entry", "over"]
 
 
 def test_a_sweep_without_its_driver_is_told_as_left(paths):
@@ -103,7 +105,7 @@ def test_an_answer_is_one_line_with_a_mark(paths, capfd):
     assert relay(["s", "--after", "8"]) == 0
     lines = capfd.readouterr().out.rstrip("\n").split("\n")
     assert all(line.startswith(MARK) for line in lines)
-    assert json.loads(lines[0].removeprefix(MARK))["fact"]["seq"] == 9
+    assert json.loads(lines[0].removeprefix(MARK))["entry"]["seq"] == 9
 
 
 def test_a_sweep_that_is_not_there_is_said(paths, capfd):

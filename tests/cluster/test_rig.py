@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from flowsweep.cluster.rig_network import why_no_namespaces
+from flowsweep.platform.journal.events import Entry
+from flowsweep.platform.journal.journal import read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Fact, read
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 
 pytestmark = pytest.mark.slow
@@ -74,9 +75,9 @@ class Cluster:
     def run(self, name: str, **changes) -> subprocess.Popen:
         return self.drive("run", self.sweep_file(name, **changes))
 
-    def facts(self, sweep: str, *kinds: str) -> list[Fact]:
+    def facts(self, sweep: str, *kinds: str) -> list[Entry]:
         journal = self.home.sweep(sweep).journal
-        return [f for f in read(journal) if not kinds or f.kind in kinds] if journal.exists() else []
+        return [f for f in read(journal) if not kinds or f.event.kind in kinds] if journal.exists() else []
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         deadline_s = time.monotonic() + PATIENCE_S
@@ -92,31 +93,31 @@ class Cluster:
         where: dict[str, str] = {}
         for fact in self.facts(sweep, "trial_placed", "trial_ended", "trial_retried"):
             where.pop(str(fact.trial), None)
-            if fact.kind == "trial_placed":
-                where[str(fact.trial)] = fact.data["node"].removeprefix("rig-")
+            if fact.event.kind == "trial_placed":
+                where[str(fact.trial)] = fact.event.node.removeprefix("rig-")
         return where
 
 
-def whole(facts: list[Fact], trials: int = 6) -> None:
+def whole(facts: list[Entry], trials: int = 6) -> None:
     """Every trial has come to its end once, with every value once."""
-    ended = [fact for fact in facts if fact.kind == "trial_ended"]
-    assert sorted(f.data["status"] for f in ended) == ["finished"] * trials
+    ended = [fact for fact in facts if fact.event.kind == "trial_ended"]
+    assert sorted(f.event.status for f in ended) == ["finished"] * trials
     assert len({f.trial for f in ended}) == trials
     reported = [
-        (f.trial, f.kind, f.data["stage"], f.data["step"], *f.data["seeds"])
+        (f.trial, f.event.kind, f.event.stage, f.event.step, *f.event.seeds)
         for f in facts
-        if f.kind in ("progress", "evaluated")
+        if f.event.kind in ("progress", "evaluated")
     ]
     assert len(reported) == len(set(reported))
     scored = {f.trial: [] for f in ended}
     for fact in facts:
-        if fact.kind == "evaluated":
-            scored[fact.trial].append(fact.data["step"])
+        if fact.event.kind == "evaluated":
+            scored[fact.trial].append(fact.event.step)
     assert all(steps == [200, 400, 600, 800, 1000] for steps in scored.values()), scored
 
 
-def values(facts: list[Fact]) -> dict[str, float]:
-    return {str(f.trial): f.data["value"] for f in facts if f.kind == "trial_ended"}
+def values(facts: list[Entry]) -> dict[str, float]:
+    return {str(f.trial): f.event.value for f in facts if f.event.kind == "trial_ended"}
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_trials_of_a_node_that_dies_move_and_continue_and_a_node_that_joins_is_u
     cluster: Cluster, undisturbed
 ):
     def room() -> list[int]:
-        return [fact.data["trials"] for fact in cluster.facts("moved", "places")]
+        return [fact.event.trials for fact in cluster.facts("moved", "capacity_changed")]
 
     driver = cluster.run("moved")
     cluster.until(lambda: len(cluster.facts("moved", "checkpoint")) > 4, "checkpoints")
@@ -160,8 +161,8 @@ def test_trials_of_a_node_that_dies_move_and_continue_and_a_node_that_joins_is_u
     assert driver.wait(PATIENCE_S) == 0, cluster.said()
     facts = cluster.facts("moved")
     whole(facts)
-    assert {f.trial for f in facts if f.kind == "trial_retried"} == lost
-    again = [f.data["step"] for f in facts if f.kind == "continued" and f.trial in lost]
+    assert {f.trial for f in facts if f.event.kind == "trial_retried"} == lost
+    again = [f.event.step for f in facts if f.event.kind == "continued" and f.trial in lost]
     assert again, "it went on from its checkpoint"
     assert room() == [3, 2, 3]
     assert values(facts) == undisturbed, "equal to the last bit"
@@ -213,11 +214,11 @@ def test_a_sweep_whose_head_dies_is_resumed_with_all_that_was_reported(cluster: 
     facts = cluster.facts("headless")
     assert facts[: len(before)] == before
     whole(facts)
-    assert [f.kind for f in facts if f.kind.startswith("sweep_")] == [
+    assert [f.event.kind for f in facts if f.event.kind.startswith("sweep_")] == [
         "sweep_started", "sweep_resumed", "sweep_ended",
     ]  # fmt: skip
     # What is proposed after a driver was lost need not be what would have been proposed.
-    proposed = {f.trial for f in before if f.kind == "trial_proposed"}
+    proposed = {f.trial for f in before if f.event.kind == "trial_proposed"}
     assert {t: v for t, v in values(facts).items() if t in proposed} == {
         t: v for t, v in undisturbed.items() if t in proposed
     }
@@ -237,15 +238,15 @@ def test_two_sweeps_share_nodes_as_they_are_told_and_what_they_pretrain(cluster:
     cluster.until(lambda: len(cluster.running_on("first")) <= 1, "the first to make room")
     assert second.wait(PATIENCE_S) == 0, cluster.said()
     cluster.until(
-        lambda: cluster.facts("first", "places")[-1].data["trials"] == nodes or first.poll() is not None,
+        lambda: cluster.facts("first", "capacity_changed")[-1].event.trials == nodes or first.poll() is not None,
         "the first to have all again",
     )
     assert first.wait(PATIENCE_S) == 0, cluster.said()
     for name in ("first", "second"):
         whole(cluster.facts(name), trials=8)
-    computed = [f.data["key"] for name in ("first", "second") for f in cluster.facts(name, "stage_computed")]
+    computed = [f.event.key for name in ("first", "second") for f in cluster.facts(name, "stage_computed")]
     assert len(computed) == len(set(computed)) == 1
-    room = [f.data["reason"] for f in cluster.facts("first", "trial_retried")]
+    room = [f.event.reason for f in cluster.facts("first", "trial_retried")]
     assert set(room) == {"it made room: fewer trials may run at once"}
 
 
@@ -263,5 +264,5 @@ def test_a_stage_with_other_needs_runs_where_they_are_met(cluster: Cluster):
     assert driver.wait(PATIENCE_S) == 0, cluster.said()
     facts = cluster.facts("special")
     whole(facts)
-    assert len([f for f in facts if f.kind == "stage_computed"]) == 1
-    assert f"rig-{special}" not in {f.data["node"] for f in facts if f.kind == "trial_placed"}
+    assert len([f for f in facts if f.event.kind == "stage_computed"]) == 1
+    assert f"rig-{special}" not in {f.event.node for f in facts if f.event.kind == "trial_placed"}

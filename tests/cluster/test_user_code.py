@@ -9,7 +9,7 @@ import pytest
 from flowsweep.cluster import preflight
 from flowsweep.cluster.ordering import Wishes, ordered
 from flowsweep.cluster.profiles import Profile
-from flowsweep.platform.record.journal import read
+from flowsweep.platform.journal.journal import read
 
 TRAIN = """
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def test_a_function_is_searched_on_a_real_cluster(flowsweep, head, sweep, tmp_pa
     followed = flowsweep("logs", "descent", "--follow")
     assert followed.code == 0, followed.out
     facts = list(read(tmp_path / "home" / "sweeps" / "descent" / "journal.jsonl"))
-    ends = [fact.data["status"] for fact in facts if fact.kind == "trial_ended"]
+    ends = [fact.event.status for fact in facts if fact.event.kind == "trial_ended"]
     assert ends == ["finished"] * 3
     assert flowsweep("submit", str(sweep), *there).code == 0
     followed = flowsweep("logs", "descent", "--follow")

@@ -78,7 +78,7 @@ def test_a_driver_told_to_end_or_left_without_ray_ends_in_time_with_a_word(
     rig.ended(process, code)
     assert time.monotonic() - began_s < LEAVE_S + 5, rig.said()
     assert said in rig.said()
-    assert [fact.data["status"] for fact in rig.facts("sweep_ended")] == ["interrupted"]
+    assert [fact.event.status for fact in rig.facts("sweep_ended")] == ["interrupted"]
     left = psutil.wait_procs([each for each in started_by_it if "sender" not in str(each)], 20)[1]
     assert not [each for each in left if "ray" in each.name()]
     rig.ended(rig.resume(), 0)
@@ -94,6 +94,6 @@ def test_a_signal_while_the_sweep_is_concluded_is_not_lost(
     process.send_signal(number)
     rig.ended(process, 130)
     assert "flowsweep report drill" in rig.said()
-    assert [fact.data["status"] for fact in rig.facts("sweep_ended")] == ["finished"]
+    assert [fact.event.status for fact in rig.facts("sweep_ended")] == ["finished"]
     rig.ended(rig.resume(), 0)
     assert_nothing_lost(rig, undisturbed)

@@ -70,4 +70,4 @@ def grown(rig: Rig, process: subprocess.Popen, wanted: int) -> bool:
 
 def reports(rig: Rig) -> int:
     """Training reports of the trials' own stage on record."""
-    return sum(fact.data["stage"] == "refine" for fact in rig.facts("progress"))
+    return sum(fact.event.stage == "refine" for fact in rig.facts("progress"))

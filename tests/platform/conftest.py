@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from flowsweep.platform.journal.events import SweepEnded, SweepStarted, TrialEnded, TrialProposed
 from flowsweep.platform.sweep.spec import SweepSpec
 from flowsweep.trainables.config import parse
 
@@ -143,8 +144,8 @@ def walked(toy_sweep, tmp_path: Path):
     decides which stage outputs the trial needs, ``ended`` and ``status`` how trial and sweep end (None: they do not),
     ``through`` its last stage, ``until`` the evaluation after which it is broken off.
     """
+    from flowsweep.platform.journal.journal import Journal
     from flowsweep.platform.paths import Home
-    from flowsweep.platform.record.journal import Journal
     from flowsweep.platform.store.stages import StageStore
     from flowsweep.platform.sweep.resolve import resolve
     from flowsweep.trainables.base import load_system
@@ -170,32 +171,30 @@ def walked(toy_sweep, tmp_path: Path):
                 "name": "toy/points",
                 "fingerprint": load_system("toy").open_source("toy/points").fingerprint,
             }
-            journal.append("sweep_started", name=sweep, spec=spec.model_dump(mode="json"), dataset=dataset)
             journal.append(
-                "trial_proposed",
-                trial,
-                phase="search",
-                params={},
-                configs=configs,
-                seeds=[0],
-                through=through,
+                SweepStarted(
+                    name=sweep, spec=spec.model_dump(mode="json"), source={"kind": "dataset", **dataset}
+                )
+            )
+            journal.append(
+                TrialProposed(phase="search", params={}, configs=configs, seeds=[0], through=through), trial
             )
             value = None
             walk = Walk(request, StageStore(home.stages), paths.trials / trial)
             for event in walk:
-                data = event.to_json()
+                told = event
                 if event.kind == "artifact":
-                    data["path"] = f"trials/{trial}/{data['path']}"
-                journal.append(data.pop("kind"), trial, **data)
+                    told = event.model_copy(update={"path": f"trials/{trial}/{event.path}"})
+                journal.append(told, trial)
                 if event.kind == "evaluated":
                     value = event.metrics["return"][0]
                     walk.checkpoint()
                     if event.step == until:
                         break
             if ended:
-                journal.append("trial_ended", trial, status=ended, reason="", value=value)
+                journal.append(TrialEnded(status=ended, reason="", value=value), trial)
             if status:
-                journal.append("sweep_ended", status=status, reason="")
+                journal.append(SweepEnded(status=status, reason=""))
         return home
 
     return walk

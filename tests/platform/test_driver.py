@@ -13,8 +13,9 @@ from pathlib import Path
 import optuna
 import pyarrow.parquet as parquet
 import pytest
+from flowsweep.platform.journal.events import Entry
+from flowsweep.platform.journal.journal import read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Fact, read
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 
 FLOWSWEEP = [sys.executable, "-m", "flowsweep.platform.cli"]
@@ -42,8 +43,8 @@ def sweep_file(home: Home, sweep: dict, **changes) -> str:
     return str(path)
 
 
-def facts(home: Home, name: str, *kinds: str) -> list[Fact]:
-    return [fact for fact in read(home.sweep(name).journal) if not kinds or fact.kind in kinds]
+def facts(home: Home, name: str, *kinds: str) -> list[Entry]:
+    return [fact for fact in read(home.sweep(name).journal) if not kinds or fact.event.kind in kinds]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def finished(home: Home, toy_sweep_values) -> tuple[Home, str]:
 
 def test_every_trial_is_searched_then_the_best_are_confirmed_beside_the_baseline(finished):
     home, output = finished
-    phases = Counter(fact.data["phase"] for fact in facts(home, "whole", "trial_proposed"))
+    phases = Counter(fact.event.phase for fact in facts(home, "whole", "trial_proposed"))
     assert phases == {"search": 6, "confirm": 2, "baseline": 1} or phases == {
         "search": 6,
         "confirm": 1,
@@ -68,7 +69,7 @@ def test_every_trial_is_searched_then_the_best_are_confirmed_beside_the_baseline
 
 def test_shared_stages_were_computed_once_per_seed(finished):
     home, _ = finished
-    computed = Counter(fact.data["key"] for fact in facts(home, "whole", "stage_computed"))
+    computed = Counter(fact.event.key for fact in facts(home, "whole", "stage_computed"))
     assert len(computed) == 4
     assert set(computed.values()) == {1}
 
@@ -76,13 +77,13 @@ def test_shared_stages_were_computed_once_per_seed(finished):
 def test_confirmation_uses_only_seeds_the_search_has_not_seen(finished):
     home, _ = finished
     for fact in facts(home, "whole", "trial_proposed"):
-        assert fact.data["seeds"] == ([0, 1] if fact.data["phase"] == "search" else [10, 11])
+        assert fact.event.seeds == ([0, 1] if fact.event.phase == "search" else [10, 11])
 
 
 def test_optuna_holds_every_outcome_as_what_it_was(finished):
     home, _ = finished
     study = optuna.load_study(study_name="whole", storage=home.sweep("whole").study)
-    endings = {fact.trial: fact.data for fact in facts(home, "whole", "trial_ended")}
+    endings = {fact.trial: fact.event for fact in facts(home, "whole", "trial_ended")}
     assert len(study.trials) == 6
     for trial in study.trials:
         ending = endings[trial.user_attrs["trial"]]
@@ -101,19 +102,19 @@ def test_mlflow_holds_what_the_journal_holds(finished):
     }
     for fact in facts(home, "whole", "trial_ended"):
         run = runs[fact.trial]
-        assert run.data.tags["flowsweep.status"] == fact.data["status"]
+        assert run.data.tags["flowsweep.status"] == fact.event.status
         scored = [f for f in facts(home, "whole", "evaluated") if f.trial == fact.trial]
-        stage = scored[-1].data["stage"]
+        stage = scored[-1].event.stage
         history = client.get_metric_history(run.info.run_id, f"{stage}/return")
         assert {point.step: point.value for point in history} == {
-            f.data["step"]: pytest.approx(sum(f.data["metrics"]["return"]) / 2) for f in scored
+            f.event.step: pytest.approx(sum(f.event.metrics["return"]) / 2) for f in scored
         }
 
 
 def test_tables_are_parquet_and_agree_with_the_journal(finished):
     home, _ = finished
     trials = parquet.read_table(home.sweep("whole").results / "trials.parquet").to_pylist()
-    endings = {fact.trial: fact.data["status"] for fact in facts(home, "whole", "trial_ended")}
+    endings = {fact.trial: fact.event.status for fact in facts(home, "whole", "trial_ended")}
     assert {row["trial"]: row["status"] for row in trials} == endings
 
 
@@ -191,9 +192,7 @@ def interrupted(home: Home, file: str, after: str, signals: int) -> tuple[int, s
 
 
 def objectives(home: Home, name: str) -> dict[str, float]:
-    return {
-        f.trial: f.data["value"] for f in facts(home, name, "trial_ended") if f.data["status"] == "finished"
-    }
+    return {f.trial: f.event.value for f in facts(home, name, "trial_ended") if f.event.status == "finished"}
 
 
 @pytest.mark.parametrize("signals", [1, 2])
@@ -203,14 +202,14 @@ def test_a_sweep_stopped_by_ctrl_c_is_resumed_to_the_same_result(home, toy_sweep
     code, output = interrupted(home, file, "step 50/150", signals)
     assert code == 130
     assert f"flowsweep resume {name}" in output
-    assert facts(home, name, "sweep_ended")[-1].data["status"] == "interrupted"
+    assert facts(home, name, "sweep_ended")[-1].event.status == "interrupted"
     assert not objectives(home, name)
 
     resumed = flowsweep(home, "resume", name)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert set(objectives(home, name)) >= {"t0000", "t0001"}
     scored = Counter(
-        (f.trial, f.data["step"]) for f in facts(home, name, "evaluated") if f.data["stage"] == "tune"
+        (f.trial, f.event.step) for f in facts(home, name, "evaluated") if f.event.stage == "tune"
     )
     assert set(scored.values()) == {1}, "a score was recorded twice"
     verdict = json.loads(flowsweep(home, "rerun", name, "--trial", "t0000", "--json").stdout)
@@ -224,7 +223,7 @@ def test_a_finished_sweep_is_extended_by_trials_and_keeps_its_history(home, toy_
     done = flowsweep(home, "extend", "extended", "--trials", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert facts(home, "extended")[: len(before)] == before
-    searched = [f.trial for f in facts(home, "extended", "trial_proposed") if f.data["phase"] == "search"]
+    searched = [f.trial for f in facts(home, "extended", "trial_proposed") if f.event.phase == "search"]
     assert searched == ["t0000", "t0001", "t0002"]
     fewer = flowsweep(home, "extend", "extended", "--trials", "2")
     assert (fewer.returncode, "already has 3 trials" in fewer.stderr) == (3, True)
@@ -256,7 +255,7 @@ def test_failures_are_told_apart_and_do_not_stop_the_sweep(home, toy_sweep_value
     )  # fmt: skip
     done = flowsweep(home, "run", file)
     assert done.returncode == 0, done.stdout + done.stderr
-    endings = {f.trial: (f.data["status"], f.data["reason"]) for f in facts(home, "failing", "trial_ended")}
+    endings = {f.trial: (f.event.status, f.event.reason) for f in facts(home, "failing", "trial_ended")}
     assert endings["t0000"] == endings["t0001"] == ("diverged", "toy loss became non-finite at step 5")
     assert endings["t0002"] == (
         "failed",
@@ -275,8 +274,8 @@ def test_a_trial_whose_worker_is_killed_is_taken_up_again_and_nothing_is_doubled
     done = flowsweep(home, "run", file)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "t0000  taken up again by process" in done.stdout
-    assert len({fact.data["pid"] for fact in facts(home, "killed", "trial_placed")}) == 2
-    assert [fact.data["step"] for fact in facts(home, "killed", "evaluated")] == [10, 20, 30, 40]
+    assert len({fact.event.pid for fact in facts(home, "killed", "trial_placed")}) == 2
+    assert [fact.event.step for fact in facts(home, "killed", "evaluated")] == [10, 20, 30, 40]
     assert json.loads(flowsweep(home, "rerun", "killed", "--json").stdout)["verdict"] == "reproduced"
 
 
@@ -288,8 +287,8 @@ def test_a_trial_that_loses_more_workers_than_it_may_is_given_up_with_the_reason
     done = flowsweep(home, "run", file)
     assert done.returncode == 1
     ended = facts(home, "lost", "trial_ended")
-    assert [fact.data["status"] for fact in ended] == ["failed"]
-    assert ended[0].data["reason"].startswith("given up: ")
+    assert [fact.event.status for fact in ended] == ["failed"]
+    assert ended[0].event.reason.startswith("given up: ")
 
 
 def test_a_tracker_that_does_not_answer_is_told_before_anything_starts(home, toy_sweep_values):

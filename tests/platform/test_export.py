@@ -8,8 +8,8 @@ import pyarrow.parquet as parquet
 import pytest
 import yaml
 from flowsweep.platform.export import export
+from flowsweep.platform.journal.journal import Journal, read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal, read
 from flowsweep.platform.store.stages import StageStore
 from flowsweep.trainables.errors import UserError
 from flowsweep.trainables.exported import load_learner, load_policy
@@ -21,7 +21,7 @@ def done(walked) -> Home:
 
 
 def evaluations(home: Home, sweep: str = "done") -> list:
-    return [fact.data for fact in read(home.sweep(sweep).journal) if fact.kind == "evaluated"]
+    return [fact.event for fact in read(home.sweep(sweep).journal) if fact.event.kind == "evaluated"]
 
 
 def test_an_export_scores_what_was_recorded_at_the_last_evaluation(done, run, tmp_path):
@@ -29,10 +29,10 @@ def test_an_export_scores_what_was_recorded_at_the_last_evaluation(done, run, tm
     told = json.loads(said)
     assert (code, told["trial"], told["step"]) == (0, "t0", 40)
     last = evaluations(done)[-1]
-    (score,) = load_learner(tmp_path / "out").evaluate(last["seeds"], 2)
-    assert score.metrics["return"] == last["metrics"]["return"][0]
+    (score,) = load_learner(tmp_path / "out").evaluate(last.seeds, 2)
+    assert score.metrics["return"] == last.metrics["return"][0]
     about = json.loads((tmp_path / "out" / "export.json").read_text())
-    assert about["value"] == pytest.approx(last["metrics"]["return"][0])
+    assert about["value"] == pytest.approx(last.metrics["return"][0])
     assert about["rule"].startswith("the last evaluation counts")
     assert about["best_checkpoint"]["step"] == 10
     assert set(about["stage_keys"]) == {"base seed 0"}
@@ -40,9 +40,9 @@ def test_an_export_scores_what_was_recorded_at_the_last_evaluation(done, run, tm
     metrics = parquet.read_table(tmp_path / "out" / "metrics.parquet").to_pydict()
     assert set(metrics["trial"]) == {"t0"}
     assert len(metrics["value"]) == sum(
-        len(f.data["metrics"])
+        len(f.event.metrics)
         for f in read(done.sweep("done").journal)
-        if f.kind in ("progress", "evaluated")
+        if f.event.kind in ("progress", "evaluated")
     )
     assert yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["stages"]["tune"]["steps"] == 40
     readme = (tmp_path / "out" / "README.md").read_text()
@@ -79,8 +79,8 @@ def test_a_trial_that_ends_at_a_shared_stage_is_exported_from_the_store(walked, 
     home = walked("base", "t0", through="base")
     done = export(home.sweep("base"), home, tmp_path / "out", "t0")
     last = evaluations(home, "base")[-1]
-    (score,) = load_learner(tmp_path / "out").evaluate(last["seeds"], 2)
-    assert score.metrics["return"] == last["metrics"]["return"][0]
+    (score,) = load_learner(tmp_path / "out").evaluate(last.seeds, 2)
+    assert score.metrics["return"] == last.metrics["return"][0]
     assert done.trial == "t0"
     StageStore(home.stages).remove(StageStore(home.stages).list()[0].key)
     with pytest.raises(UserError, match="no longer in the stage store"):

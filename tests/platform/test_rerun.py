@@ -3,34 +3,23 @@
 import random
 
 import pytest
-from flowsweep.platform.record.journal import Fact
 from flowsweep.platform.rerun import compare, difference_margin
+from flowsweep.trainables.events import Evaluated, Event, Progress
 
 
 def scored(successes, seed=0, loss=0.5):
-    return {
-        "kind": "evaluated", "stage": "refine", "step": 10, "steps": 10, "seeds": [seed],
-        "metrics": {"success_rate": [sum(successes) / len(successes)]}, "episodes": [{"success": successes}],
-    }  # fmt: skip
+    return Evaluated(
+        stage="refine", step=10, steps=10, seeds=(seed,), episodes=[{"success": successes}],
+        metrics={"success_rate": [sum(successes) / len(successes)]},
+    )  # fmt: skip
 
 
 def progress(loss):
-    return {
-        "kind": "progress",
-        "stage": "refine",
-        "step": 10,
-        "steps": 10,
-        "seeds": [0],
-        "metrics": {"loss": [loss]},
-    }
+    return Progress(stage="refine", step=10, steps=10, seeds=(0,), metrics={"loss": [loss]})
 
 
-def verdict(old: list[dict], new: list[dict]):
-    facts = [
-        Fact(seq, 0.0, event["kind"], "t0", {k: v for k, v in event.items() if k != "kind"})
-        for seq, event in enumerate(old)
-    ]
-    return compare("t0", "refine/success_rate", facts, new, ())
+def verdict(old: list[Event], new: list[Event]):
+    return compare("t0", "refine/success_rate", old, new, ())
 
 
 HALF = [1.0, 0.0] * 25

@@ -8,8 +8,8 @@ from pathlib import Path
 import mlflow
 import pyarrow.parquet as parquet
 import pytest
+from flowsweep.platform.journal.journal import read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import read
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 from flowsweep.trainables.exported import load_learner
 
@@ -55,8 +55,8 @@ def kind(request, homes, call) -> str:
 
 def test_journal_lists_and_tables_carry_it_under_its_own_name(kind, homes, call):
     name, paths = SWEEPS[kind][kind], homes[kind].sweep(kind)
-    started = next(fact for fact in read(paths.journal) if fact.kind == "sweep_started").data
-    assert (started[kind]["name"], started[kind]["size"], "dataset" in started) == (name, 2, False)
+    started = next(fact for fact in read(paths.journal) if fact.event.kind == "sweep_started").event
+    assert (started.source["kind"], started.source["name"], started.source["size"]) == (kind, name, 2)
     assert f"on {name}" in call(kind, "show", kind)
     (listed,) = json.loads(call(kind, "list", "--json"))
     assert (listed[kind], listed["dataset"]) == (name, "")
@@ -66,11 +66,11 @@ def test_journal_lists_and_tables_carry_it_under_its_own_name(kind, homes, call)
 
 def test_the_confirmation_is_scored_on_what_is_kept_for_it(kind, homes):
     facts = list(read(homes[kind].sweep(kind).journal))
-    phases = {fact.trial: fact.data["phase"] for fact in facts if fact.kind == "trial_proposed"}
+    phases = {fact.trial: fact.event.phase for fact in facts if fact.event.kind == "trial_proposed"}
     shares = {
-        (phases[str(fact.trial)], *fact.data["metrics"]["test_share"])
+        (phases[str(fact.trial)], *fact.event.metrics["test_share"])
         for fact in facts
-        if fact.kind == "evaluated"
+        if fact.event.kind == "evaluated"
     }
     assert shares == {("search", 0.0), ("confirm", 1.0, 1.0)}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from flowsweep.platform.journal.journal import read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import read
 from flowsweep.platform.store.stages import StageStore
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 from flowsweep.trainables.base import Lane, Learner
@@ -143,19 +143,19 @@ def swept(home: Path, dataset: str, name: str, workers: dict) -> list:
 
 def test_a_trial_by_one_worker_takes_up_what_two_have_computed(umaze_dataset, flowsweep_home, tmp_path: Path):
     two = swept(flowsweep_home, umaze_dataset, "by-two", {"pretrain": 2, "pools": 2})
-    computed = {fact.data["stage"]: fact.data["key"] for fact in two if fact.kind == "stage_computed"}
+    computed = {fact.event.stage: fact.event.key for fact in two if fact.event.kind == "stage_computed"}
     assert list(computed) == ["pretrain", "pools"]
-    steps = [f.data["step"] for f in two if f.kind == "progress" and f.data["stage"] == "pretrain"]
+    steps = [f.event.step for f in two if f.event.kind == "progress" and f.event.stage == "pretrain"]
     assert steps == list(range(15, 301, 15))
     assert not list((Home(flowsweep_home).sweep("by-two").trials / "t0000").glob("p*-seed-0/*of*"))
 
-    request = next(fact.data["request"] for fact in two if fact.kind == "trial_proposed")
+    request = next(fact.event.request for fact in two if fact.event.kind == "trial_proposed")
     assert request["workers"]["counts"] == {"pretrain": 2, "pools": 2}
     alone = TrialRequest.model_validate({**request, "workers": {}}, strict=False)
     events = list(Walk(alone, StageStore(Home(flowsweep_home).stages), tmp_path / "alone"))
     assert {event.stage: event.key for event in events if event.kind == "stage_reused"} == computed
     assert [event.metrics for event in events if event.kind == "evaluated"] == [
-        fact.data["metrics"] for fact in two if fact.kind == "evaluated"
+        fact.event.metrics for fact in two if fact.event.kind == "evaluated"
     ]
 
 

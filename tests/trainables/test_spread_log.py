@@ -14,14 +14,24 @@ from flowsweep.trainables.spread_log import SpreadLog
 
 def progress(step: int, cpu_s: float = 1.0, **metrics: float) -> Progress:
     return Progress(
-        "pools", step, 20, [7], {name: [value] for name, value in metrics.items()}, cpu_s, wall_s=cpu_s
+        stage="pools",
+        step=step,
+        steps=20,
+        seeds=(7,),
+        metrics={name: [value] for name, value in metrics.items()},
+        cpu_s=cpu_s,
+        wall_s=cpu_s,
     )
 
 
 def test_what_a_worker_says_is_heard_once_and_in_order(tmp_path: Path):
     log, listener = SpreadLog(tmp_path / "there" / "log.jsonl"), SpreadLog(tmp_path / "there" / "log.jsonl")
     assert listener.heard() == ([], 0.0)
-    said = [Pulse("pools", 1, 20), progress(2, loss=0.25), Checkpointed("pools", 2, "a/step-2")]
+    said = [
+        Pulse(stage="pools", step=1, steps=20),
+        progress(2, loss=0.25),
+        Checkpointed(stage="pools", step=2, path="a/step-2"),
+    ]
     for event in said[:2]:
         log.say(event)
     assert listener.heard() == (said[:2], 0.0)
@@ -70,7 +80,7 @@ def test_a_shard_without_work_leaves_the_means_to_the_others():
 
 
 def test_checkpoints_of_shards_are_named_from_the_trials_folder():
-    [event] = course(together=False).take(0, Checkpointed("pools", 2, "worker-0-of-2/step-2"))
+    [event] = course(together=False).take(0, Checkpointed(stage="pools", step=2, path="worker-0-of-2/step-2"))
     assert event.path == "pools-seed-7/worker-0-of-2/step-2"
 
 
@@ -84,5 +94,5 @@ def test_workers_that_walk_together_are_heard_through_the_first():
 @pytest.mark.parametrize("together", [True, False])
 def test_pulses_only_move_the_step(together):
     heard = course(together)
-    assert list(heard.take(0, Pulse("pools", 8, 20))) == []
+    assert list(heard.take(0, Pulse(stage="pools", step=8, steps=20))) == []
     assert heard.step == (8 if together else 4)

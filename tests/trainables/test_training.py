@@ -221,11 +221,11 @@ class Appender(Wanderer):
 
     def state(self):
         state = super().state()
-        return Snapshot(state.tensors, state.meta, {"places": self.places})
+        return Snapshot(state.tensors, state.meta, {"capacity_changed": self.places})
 
     def load_state(self, snapshot):
         super().load_state(snapshot)
-        self.places = snapshot.log["places"]
+        self.places = snapshot.log["capacity_changed"]
 
 
 def appending(folder: Path, learner: Learner, every_steps: int = 100) -> Training:
@@ -242,7 +242,7 @@ def test_rows_that_are_only_appended_are_written_once_and_checkpoints_do_not_gro
             rows_bytes[event.step] = sum(file.stat().st_size for file in (tmp_path / "rows").iterdir())
     assert len(set(checkpoint_bytes.values())) == 1
     assert rows_bytes[1000] < 1000 * 2 * 4 + 10 * 200, "every row lies there once"
-    assert len(Checkpoints(tmp_path).latest().log["places"]) == 1000
+    assert len(Checkpoints(tmp_path).latest().log["capacity_changed"]) == 1000
 
 
 def test_a_killed_run_goes_on_with_the_rows_its_checkpoint_stands_on(tmp_path: Path):
@@ -265,7 +265,7 @@ def test_damaged_rows_make_their_checkpoints_unusable_and_never_pass_for_whole(t
     newest = sorted((tmp_path / "rows").iterdir())[-1]
     newest.write_bytes(newest.read_bytes()[:-4] + b"junk")
     checkpoints = Checkpoints(tmp_path)
-    assert len(checkpoints.latest().log["places"]) == 500
+    assert len(checkpoints.latest().log["capacity_changed"]) == 500
     assert "SHA-256 of rows" in checkpoints.passed_over[0].reason
 
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from flowsweep.platform.journal.events import SweepEnded, SweepStarted, TrialEnded, TrialProposed
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal
+from flowsweep.trainables.events import Evaluated
 
 SPEC = {
     "system": "toy",
@@ -17,24 +19,18 @@ SPEC = {
 def many(tmp_path: Path) -> str:
     """A sweep of 30 scored trials, the last the best, and 25 that failed."""
     with Journal(Home(tmp_path / "home").sweep("many").journal) as journal:
-        journal.append("sweep_started", name="many", spec=SPEC)
+        journal.append(SweepStarted(name="many", spec=SPEC))
         for number in range(55):
             trial = f"t{number:04}"
-            journal.append(
-                "trial_proposed", trial, number=number, phase="search", params={"tune.rate": number}, configs={},
-                seeds=[0], through="tune",
-            )  # fmt: skip
+            journal.append(TrialProposed(number=number, phase="search", params={"tune.rate": number}, configs={}, seeds=[0], through="tune"), trial)  # fmt: skip
             if number < 30:
+                journal.append(Evaluated(stage="tune", step=10, steps=10, seeds=[0], metrics={"return": [float(number)]}, episodes=[{"return": [float(number)]}], episodes_spent=1, cpu_s=1.0), trial)  # fmt: skip
                 journal.append(
-                    "evaluated", trial, stage="tune", step=10, steps=10, seeds=[0],
-                    metrics={"return": [float(number)]}, episodes=[{"return": [float(number)]}], episodes_spent=1, cpu_s=1.0,
-                )  # fmt: skip
-                journal.append(
-                    "trial_ended", trial, status="finished", reason="all steps done", value=float(number)
+                    TrialEnded(status="finished", reason="all steps done", value=float(number)), trial
                 )
             else:
-                journal.append("trial_ended", trial, status="failed", reason="code_error: no", value=None)
-        journal.append("sweep_ended", status="finished", reason="")
+                journal.append(TrialEnded(status="failed", reason="code_error: no", value=None), trial)
+        journal.append(SweepEnded(status="finished", reason=""))
     return "many"
 
 

@@ -7,8 +7,9 @@ import json
 import pytest
 from flowsweep.platform.cli import app
 from flowsweep.platform.errors import UserError
+from flowsweep.platform.journal.events import CapacityChanged
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal
 from flowsweep.platform.running.sharing import Wish, Wishes
 from typer.testing import CliRunner
 
@@ -28,7 +29,7 @@ def share(*words: str) -> str:
 
 def test_a_cap_and_a_priority_are_written_down_and_lifted(home):
     with Journal(home.sweep("one").journal) as journal:
-        journal.append("places", trials=3, fit=4, reason="the share beside 1 other sweep(s)")
+        journal.append(CapacityChanged(trials=3, fit=4, reason="the share beside 1 other sweep(s)"))
         said = share("one", "--max-concurrent", "2", "--priority", "5")
         assert said == (
             "one: at most 2 at once, priority 5. Now 3 of the 4 that fit: the share beside 1 other sweep(s).\n"

@@ -21,8 +21,9 @@ from flowsweep.platform.doctor.checkup import (
 )
 from flowsweep.platform.doctor.findings import Finding
 from flowsweep.platform.errors import UserError
+from flowsweep.platform.journal.events import SweepStarted
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_little_free_disk_is_a_warning_that_names_the_way_out(tmp_path):
 
 def test_a_clock_behind_the_newest_fact_and_a_damaged_journal_are_found(home):
     with Journal(home.sweep("a").journal) as journal:
-        journal.append("sweep_started", name="a")
+        journal.append(SweepStarted(name="a"))
     assert levels(check_records(home)) == ["ok", "ok"]
     _, clock = check_records(home, now=lambda: time.time() - 7200)
     assert (clock.check, clock.level) == ("clock", "problem")

@@ -27,12 +27,13 @@ def disturbed(calm: SweepPaths, change: Callable[[list[dict]], list[dict]]) -> S
     paths = SweepPaths(calm.root.with_name("disturbed"))
     shutil.copytree(calm.root, paths.root)
     facts = [json.loads(line) for line in calm.journal.read_text().splitlines()]
-    paths.journal.write_text("".join(json.dumps(fact) + "\n" for fact in change(facts)))
+    numbered = [{**fact, "seq": seq} if "seq" in fact else fact for seq, fact in enumerate(change(facts))]
+    paths.journal.write_text("".join(json.dumps(fact) + "\n" for fact in numbered))
     return paths
 
 
 def place(facts: list[dict], kind: str, which: int = 0) -> int:
-    return [at for at, fact in enumerate(facts) if fact["kind"] == kind][which]
+    return [at for at, fact in enumerate(facts) if fact["event"]["kind"] == kind][which]
 
 
 def without(kind: str, which: int = 0) -> Callable[[list[dict]], list[dict]]:
@@ -46,13 +47,13 @@ def twice(kind: str, which: int = 0) -> Callable[[list[dict]], list[dict]]:
 
 
 def a_bit_more(facts: list[dict]) -> list[dict]:
-    lanes = facts[place(facts, "evaluated", -1)]["data"]["metrics"]["return"]
+    lanes = facts[place(facts, "evaluated", -1)]["event"]["metrics"]["return"]
     lanes[0] = math.nextafter(lanes[0], math.inf)
     return facts
 
 
 def another_ending(facts: list[dict]) -> list[dict]:
-    facts[place(facts, "trial_ended")]["data"]["status"] = "failed"
+    facts[place(facts, "trial_ended")]["event"]["status"] = "failed"
     return facts
 
 
@@ -60,7 +61,7 @@ def another_trial(facts: list[dict]) -> list[dict]:
     proposed = facts[place(facts, "trial_proposed")]
     return [
         *facts,
-        {**proposed, "trial": "t0001", "data": {**proposed["data"], "params": {"tune.rate": 0.5}}},
+        {**proposed, "trial": "t0001", "event": {**proposed["event"], "params": {"tune.rate": 0.5}}},
     ]
 
 
@@ -113,7 +114,11 @@ def test_a_study_that_says_something_else_is_noticed(calm):
 
 def scores(paths: SweepPaths) -> dict[int, float]:
     facts = [json.loads(line) for line in paths.journal.read_text().splitlines()]
-    return {f["data"]["step"]: f["data"]["metrics"]["return"][0] for f in facts if f["kind"] == "evaluated"}
+    return {
+        f["event"]["step"]: f["event"]["metrics"]["return"][0]
+        for f in facts
+        if f["event"]["kind"] == "evaluated"
+    }
 
 
 def test_a_tracker_that_says_something_else_is_noticed(calm, tmp_path: Path):

@@ -9,15 +9,17 @@ from pathlib import Path
 import optuna
 import pytest
 from flowsweep.platform import driver
-from flowsweep.platform.going_on.courses import courses
 from flowsweep.platform.going_on.extension import checked_extension
 from flowsweep.platform.going_on.taking_up import Going
+from flowsweep.platform.journal.events import Entry
+from flowsweep.platform.journal.journal import read
+from flowsweep.platform.journal.state import read_sweep
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Fact, read
 from flowsweep.platform.running.ray_bridge import Marshal, TrialQueue
 from flowsweep.platform.sweep.plan import make_plan
 from flowsweep.platform.sweep.room import Node
 from flowsweep.platform.sweep.spec import load_spec
+from flowsweep.trainables.events import event_of
 from flowsweep.trainables.failures import Failure
 from flowsweep.trainables.tune import StageWalk
 from ray.tune.search import Searcher
@@ -35,7 +37,8 @@ def place(plan, paths, queue: TrialQueue, marshal: Marshal, store) -> None:
         while action == "continue":
             said = walk.step()
             failure = Failure.from_json(said["failure"]) if said["failure"] else None
-            decision = desk.receive(trial, said["events"], said["complete"], failure, said["left"])
+            events = [event_of(event) for event in said["events"]]
+            decision = desk.receive(trial, events, said["complete"], failure, said["left"])
             action = decision.action
         if action == "retry":
             queue.take_up_again(str(number), decision.lanes)
@@ -53,7 +56,7 @@ class Sweep:
 
     def __init__(self, home: Home, spec):
         self.home, self.spec, self.paths = home, spec, home.sweep(spec.name)
-        self.said: list[Fact] = []
+        self.said: list[Entry] = []
 
     def run(self, **how):
         plan = make_plan(self.spec, self.home)
@@ -64,19 +67,16 @@ class Sweep:
         self.spec = load_spec(self.paths.spec, changes)
         return self.run(resume=True, **how)
 
-    def facts(self, *kinds: str) -> list[Fact]:
-        return [fact for fact in read(self.paths.journal) if not kinds or fact.kind in kinds]
+    def facts(self, *kinds: str) -> list[Entry]:
+        return [fact for fact in read(self.paths.journal) if not kinds or fact.event.kind in kinds]
 
     def steps_scored(self, trial: str) -> list[int]:
         """Where a trial was scored in its own stage."""
-        return [
-            f.data["step"] for f in self.facts("evaluated") if f.trial == trial and f.data["stage"] == "tune"
-        ]
+        return [f.event.step for f in self.facts("evaluated") if f.trial == trial and f.event.stage == "tune"]
 
     def endings(self) -> dict[str, str]:
-        return {
-            name: course.ending["status"] for name, course in courses(self.facts()).items() if course.ending
-        }
+        trials = read_sweep(self.paths).trials
+        return {name: str(trial.status) for name, trial in trials.items() if trial.status.has_ended}
 
     def study(self, name: str | None = None) -> optuna.Study:
         return optuna.load_study(study_name=name or self.spec.name, storage=self.paths.study)

@@ -19,7 +19,7 @@ def test_finished_trials_go_on_to_more_steps_from_where_they_ended(sweep):
     assert swept.facts()[: len(before)] == before
     for trial in ("t0000", "t0001", "t0002"):
         assert swept.steps_scored(trial) == [10, 20, 30, 40, 50, 60]
-        continued = [f.data["step"] for f in swept.facts("continued") if f.trial == trial]
+        continued = [f.event.step for f in swept.facts("continued") if f.trial == trial]
         assert continued == [40]
     assert set(swept.endings().values()) == {"finished"}
     record = read_sweep(swept.paths)
@@ -51,23 +51,23 @@ def test_fewer_steps_or_those_of_an_earlier_stage_are_refused(sweep):
 def test_a_narrower_space_proposes_nothing_outside_and_keeps_the_old_trials(sweep):
     swept = sweep(search={"trials": 4, "sampler": "random"})
     swept.run()
-    old = {f.trial: f.data["params"]["tune.offset"] for f in swept.facts("trial_proposed")}
+    old = {f.trial: f.event.params["tune.offset"] for f in swept.facts("trial_proposed")}
     swept.resume({"search.trials": "10", "space.tune.offset.low": "0.0"})
     new = [f for f in swept.facts("trial_proposed") if f.trial not in old]
     assert len(new) == 6
-    assert all(f.data["params"]["tune.offset"] >= 0 for f in new)
-    renewed = swept.facts("study_renewed")[0].data
-    assert renewed["outside"] == [trial for trial, offset in old.items() if offset < 0]
+    assert all(f.event.params["tune.offset"] >= 0 for f in new)
+    renewed = swept.facts("study_renewed")[0].event
+    assert list(renewed.outside) == [trial for trial, offset in old.items() if offset < 0]
     assert len(read_sweep(swept.paths).trials) == 10
     states = Counter(trial.state.name for trial in swept.study("toy~1").trials)
-    assert states["FAIL"] == len(renewed["outside"])
+    assert states["FAIL"] == len(renewed.outside)
 
 
 def test_a_wider_space_keeps_every_old_trial(sweep):
     swept = sweep(search={"trials": 3})
     swept.run()
     swept.resume({"search.trials": "5", "space.tune.offset.high": "8.0"})
-    assert swept.facts("study_renewed")[0].data["outside"] == []
+    assert swept.facts("study_renewed")[0].event.outside == ()
     assert [trial.state.name for trial in swept.study("toy~1").trials] == ["COMPLETE"] * 5
 
 
@@ -85,7 +85,7 @@ def test_changed_data_are_gone_on_over_only_when_asked_for_and_then_on_record(sw
     with pytest.raises(Refused, match="dataset: has changed since the sweep began: fingerprint"):
         swept.resume({"search.trials": "2"})
     swept.resume({"search.trials": "2"}, anyway=True)
-    assert swept.facts("sweep_resumed")[-1].data["despite"][0].startswith("dataset: fingerprint")
+    assert swept.facts("sweep_resumed")[-1].event.despite[0].startswith("dataset: fingerprint")
     swept.resume({"search.trials": "3"})
 
 
@@ -96,7 +96,7 @@ def test_changed_code_of_a_stage_is_refused_with_the_difference(sweep, monkeypat
     with pytest.raises(Refused, match="stage base: version 1 then, 2 now"):
         swept.resume({"search.trials": "2"})
     swept.resume({"search.trials": "2"}, anyway=True)
-    assert "stage base: version 1 then, 2 now" in swept.facts("sweep_resumed")[-1].data["despite"]
+    assert "stage base: version 1 then, 2 now" in swept.facts("sweep_resumed")[-1].event.despite
 
 
 def test_other_packages_are_warned_of_by_name(sweep, monkeypatch):
@@ -104,10 +104,10 @@ def test_other_packages_are_warned_of_by_name(sweep, monkeypatch):
     swept.run()
     lines = swept.paths.journal.read_text().splitlines()
     first = json.loads(lines[0])
-    first["data"]["versions"]["torch"] = "0.1"
+    first["event"]["versions"]["torch"] = "0.1"
     swept.paths.journal.write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
     swept.said.clear()
     swept.resume()
-    assert [f.data["text"].split(" then")[0] for f in swept.said if f.kind == "warning"] == [
+    assert [f.event.text.split(" then")[0] for f in swept.said if f.event.kind == "warning"] == [
         "changed since the sweep was last run: torch 0.1"
     ]

@@ -12,9 +12,9 @@ def test_the_search_stops_after_the_first_few_and_says_why(sweep):
     outcome = hopeless.run()
     assert outcome.status == "failed"
     assert list(hopeless.endings().values()) == ["failed"] * FEW
-    (decision,) = (fact.data for fact in hopeless.facts("decision") if fact.trial is None)
-    assert decision["rule"] == SAME_FAILURE
-    assert "RuntimeError: the toy broke, as asked" in decision["reason"]
+    (spent,) = (fact.event for fact in hopeless.facts("budget_spent"))
+    assert spent.rule == SAME_FAILURE
+    assert "RuntimeError: the toy broke, as asked" in spent.reason
 
 
 def test_once_the_cause_is_mended_it_goes_on(sweep, monkeypatch):

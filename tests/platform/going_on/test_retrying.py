@@ -19,8 +19,8 @@ def test_failed_trials_are_tried_again_under_their_names_and_told_to_the_search(
     swept.resume(retry=Chosen(("code_error",)))
     assert swept.endings() == {"t0000": "finished", "t0001": "diverged", "t0002": "finished"}
     retried = swept.facts("trial_retried")
-    assert [(f.trial, f.data["class"], f.data["asked"]) for f in retried] == [("t0000", "code_error", True)]
-    assert [f.data["status"] for f in swept.facts("trial_ended") if f.trial == "t0000"] == [
+    assert [(f.trial, f.event.failure, f.event.asked) for f in retried] == [("t0000", "code_error", True)]
+    assert [f.event.status for f in swept.facts("trial_ended") if f.trial == "t0000"] == [
         "failed",
         "finished",
     ]
@@ -50,10 +50,10 @@ def test_out_of_memory_is_tried_once_more_with_one_seed_after_the_other_and_equa
     short = sweep(name="short", search={"trials": 1}, stages={"tune": {"lanes_that_fit": 1}})
     short.run()
     assert short.endings() == {"t0000": "finished"}
-    retried = short.facts("trial_retried")[0].data
-    assert (retried["class"], retried["lanes"], retried["asked"]) == ("out_of_memory", 1, False)
+    retried = short.facts("trial_retried")[0].event
+    assert (retried.failure, retried.lanes, retried.asked) == ("out_of_memory", 1, False)
     reported = [
-        [f.data["metrics"] for f in each.facts("progress", "evaluated") if f.data["stage"] == "tune"]
+        [f.event.metrics for f in each.facts("progress", "evaluated") if f.event.stage == "tune"]
         for each in (whole, short)
     ]
     assert reported[0] == reported[1]
@@ -62,7 +62,7 @@ def test_out_of_memory_is_tried_once_more_with_one_seed_after_the_other_and_equa
 def test_out_of_memory_with_one_seed_at_once_ends_the_trial(sweep):
     swept = sweep(search={"trials": 1}, stages={"tune": {"lanes_that_fit": 0}})
     swept.run()
-    ended = swept.facts("trial_ended")[0].data
-    assert (ended["status"], ended["failure"]) == ("out_of_memory", "out_of_memory")
+    ended = swept.facts("trial_ended")[0].event
+    assert (ended.status, ended.failure) == ("out_of_memory", "out_of_memory")
     assert len(swept.facts("trial_retried")) == 1
     assert "out of memory" in (swept.paths.trials / "t0000" / "traceback.txt").read_text().lower()

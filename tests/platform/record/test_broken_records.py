@@ -19,7 +19,7 @@ def break_(text: str, seed: int) -> str:
         lines[at] = dice.choice(HARMS)
         return "\n".join(lines) + "\n"
     fact = json.loads(lines[at])
-    place, key = fact, "data"
+    place, key = fact, "event"
     while isinstance(place[key], dict) and place[key] and dice.random() < 0.8:
         place = place[key]
         key = dice.choice(list(place))

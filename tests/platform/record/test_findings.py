@@ -6,15 +6,17 @@ import json
 
 import pytest
 from flowsweep.platform import cli
+from flowsweep.platform.journal.events import SweepEnded, SweepStarted, TrialEnded, TrialProposed
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import Home
 from flowsweep.platform.record.findings import findings, idle_ranges, summarized, trials_text
-from flowsweep.platform.record.journal import Journal
 from flowsweep.platform.record.pace import pace, paces
 from flowsweep.platform.record.results import read_sweep, tables
 from flowsweep.platform.report.report import write_report
 from flowsweep.platform.sweep.plan import make_plan
 from flowsweep.platform.sweep.resolve import resolve
 from flowsweep.trainables.base import SettingFinding, load_system
+from flowsweep.trainables.events import Evaluated, Progress
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def record(home, toy_system):
         with Journal(home.sweep("s").journal) as journal:
             objective = {"metric": metric, "direction": "maximize"}
             journal.append(
-                "sweep_started", name="s", spec={"system": system, "dataset": "d", "objective": objective}
+                SweepStarted(name="s", spec={"system": system, "dataset": "d", "objective": objective})
             )
             for number, (params, changes, losses, episodes) in enumerate(trials):
                 trial = f"t{number}"
@@ -40,27 +42,17 @@ def record(home, toy_system):
                 }
                 configs["tune"] |= changes
                 journal.append(
-                    "trial_proposed",
+                    TrialProposed(
+                        phase="search", params=params, configs=configs, seeds=[0, 1], through="tune"
+                    ),
                     trial,
-                    phase="search",
-                    params=params,
-                    configs=configs,
-                    seeds=[0, 1],
-                    through="tune",
                 )
                 for report, lanes in enumerate(losses, 1):
-                    journal.append(
-                        "progress", trial, stage="tune", step=10 * report, steps=40, seeds=[0, 1],
-                        metrics={"loss": lanes}, cpu_s=0.5, wall_s=0.25,
-                    )  # fmt: skip
+                    journal.append(Progress(stage="tune", step=10 * report, steps=40, seeds=[0, 1], metrics={"loss": lanes}, cpu_s=0.5, wall_s=0.25), trial)  # fmt: skip
                 if episodes:
-                    journal.append(
-                        "evaluated", trial, stage="tune", step=40, steps=40, seeds=[0, 1],
-                        metrics={"return": [sum(lane) / len(lane) for lane in episodes]},
-                        episodes=[{"return": lane} for lane in episodes], episodes_spent=8, cpu_s=1.0,
-                    )  # fmt: skip
-                journal.append("trial_ended", trial, status="finished", reason="", value=None)
-            journal.append("sweep_ended", status="finished", reason="")
+                    journal.append(Evaluated(stage="tune", step=40, steps=40, seeds=[0, 1], metrics={"return": [sum(lane) / len(lane) for lane in episodes]}, episodes=[{"return": lane} for lane in episodes], episodes_spent=8, cpu_s=1.0), trial)  # fmt: skip
+                journal.append(TrialEnded(status="finished", reason="", value=None), trial)
+            journal.append(SweepEnded(status="finished", reason=""))
         return read_sweep(home.sweep("s"))
 
     return build
@@ -193,12 +185,9 @@ def test_a_walk_reports_the_elapsed_time_of_its_updates(walked):
 def test_updates_are_counted_once_though_a_restart_reports_them_again(home, toy_system):
     reports = [((0, 1), 10), ((0, 1), 20), ((0, 1), 10), ((0, 1), 20), ((0, 1), 40), ((5,), 30)]
     with Journal(home.sweep("s").journal) as journal:
-        journal.append("trial_proposed", "t0", params={}, configs={}, seeds=[0, 1], through="tune")
+        journal.append(TrialProposed(params={}, configs={}, seeds=[0, 1], through="tune"), "t0")
         for seeds, step in reports:
-            journal.append(
-                "progress", "t0", stage="tune", step=step, steps=40, seeds=list(seeds), metrics={},
-                cpu_s=1.0, wall_s=2.0,
-            )  # fmt: skip
+            journal.append(Progress(stage="tune", step=step, steps=40, seeds=list(seeds), metrics={}, cpu_s=1.0, wall_s=2.0), "t0")  # fmt: skip
     trial = read_sweep(home.sweep("s")).trials["t0"]
     found = pace(trial, "tune")
     assert found.updates == 2 * (10 + 10 + 10 + 10 + 20) + 30

@@ -6,10 +6,11 @@ import json
 
 import pytest
 from flowsweep.platform import cli
+from flowsweep.platform.journal.journal import Journal, read
 from flowsweep.platform.record.incidents import incidents
-from flowsweep.platform.record.journal import Journal, read
 from flowsweep.platform.store.stages import StageStore
 from flowsweep.trainables.checkpoints import best_of, step_of
+from flowsweep.trainables.events import CheckpointDamaged, CheckpointSkipped
 
 
 def test_a_damaged_stage_output_is_computed_again_and_the_record_and_the_table_say_so(
@@ -35,15 +36,15 @@ def test_a_damaged_stage_output_is_computed_again_and_the_record_and_the_table_s
 def test_a_torn_line_and_a_damaged_checkpoint_are_told_in_words(tmp_path):
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
-        journal.append("checkpoint_damaged", "t3", stage="tune", step=4000, reason="x", resumed_step=2000)
-        journal.append("checkpoint_damaged", "t4", stage="tune", step=4000, reason="x", resumed_step=0)
-        journal.append("checkpoint_skipped", "t4", stage="tune", step=5000, reason="no space left on device")
+        journal.append(CheckpointDamaged(stage="tune", step=4000, reason="x", resumed_step=2000), "t3")
+        journal.append(CheckpointDamaged(stage="tune", step=4000, reason="x", resumed_step=0), "t4")
+        journal.append(CheckpointSkipped(stage="tune", step=5000, reason="no space left on device"), "t4")
     with open(path, "ab") as file:
         file.write(b'{"seq": 3')
     Journal(path).close()
     assert [(i.trial, i.what) for i in incidents(read(path))] == [
-        ("t3", "the checkpoint of tune at step 4,000 was damaged (x); went on from step 2,000"),
-        ("t4", "the checkpoint of tune at step 4,000 was damaged (x); began anew"),
+        ("t3", "the checkpoint of tune at step 4,000 was damaged (x); resumed from step 2,000"),
+        ("t4", "the checkpoint of tune at step 4,000 was damaged (x); started over"),
         ("t4", "no checkpoint of tune at step 5,000: no space left on device; the trial went on"),
         (None, "a torn last line of the record (9 bytes) was dropped"),
     ]
@@ -53,9 +54,9 @@ def test_the_best_checkpoint_of_a_trial_is_kept_beside_its_last(walked):
     home = walked("sweep", "t0", best_by=("return", False))
     folder = home.sweep("sweep").trials / "t0" / "tune"
     scores = {
-        f.data["step"]: f.data["metrics"]["return"][0]
+        f.event.step: f.event.metrics["return"][0]
         for f in read(home.sweep("sweep").journal)
-        if f.kind == "evaluated"
+        if f.event.kind == "evaluated"
     }
     best = best_of(folder)
     assert best is not None

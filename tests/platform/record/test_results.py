@@ -6,8 +6,18 @@ import math
 
 import pyarrow.parquet as parquet
 import pytest
+from flowsweep.platform.journal.events import (
+    SweepEnded,
+    SweepResumed,
+    SweepStarted,
+    TrialEnded,
+    TrialPlaced,
+    TrialProposed,
+    TrialRetried,
+    TrialStopped,
+)
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal
 from flowsweep.platform.record.results import (
     best,
     first_against,
@@ -18,6 +28,7 @@ from flowsweep.platform.record.results import (
     tables,
     write_tables,
 )
+from flowsweep.trainables.events import Evaluated, Progress, StageComputed, StageReused
 
 SPEC = {
     "system": "fidec",
@@ -56,14 +67,8 @@ def propose(
 ) -> None:
     params = {"refine.kl_radius": 0.01, "refine.backup": "min"}
     journal.append(
-        "trial_proposed",
+        TrialProposed(phase=phase, params=params, configs={}, seeds=list(seeds), through=through, **more),
         trial,
-        phase=phase,
-        params=params,
-        configs={},
-        seeds=list(seeds),
-        through=through,
-        **more,
     )
 
 
@@ -78,40 +83,33 @@ def paths(home):
     paths = home.sweep("maze")
     good, fair, none = [1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 1.0, 0.0], [0.0] * 4
     with Journal(paths.journal) as journal:
-        journal.append("sweep_started", name="maze", spec=SPEC)
+        journal.append(SweepStarted(name="maze", spec=SPEC))
         propose(journal, "t0", number=0)
-        journal.append("progress", "t0", **trained(50, 4.0, [0], "pretrain"))
+        journal.append(Progress(**trained(50, 4.0, [0], "pretrain")), "t0")
         journal.append(
-            "stage_computed",
+            StageComputed(stage="pretrain", key="a" * 64, seed=0, steps=9, cpu_s=10.0, wall_s=11.0, bytes=5),
             "t0",
-            stage="pretrain",
-            key="a" * 64,
-            seed=0,
-            steps=9,
-            cpu_s=10.0,
-            wall_s=11.0,
-            bytes=5,
         )
-        journal.append("progress", "t0", **trained(50, 2.0))
-        journal.append("evaluated", "t0", **evaluated(50, fair, fair))
-        journal.append("progress", "t0", **trained(100, 2.0))
-        journal.append("evaluated", "t0", **evaluated(100, good, fair))
-        journal.append("trial_ended", "t0", status="finished", reason="all steps done", value=0.625)
+        journal.append(Progress(**trained(50, 2.0)), "t0")
+        journal.append(Evaluated(**evaluated(50, fair, fair)), "t0")
+        journal.append(Progress(**trained(100, 2.0)), "t0")
+        journal.append(Evaluated(**evaluated(100, good, fair)), "t0")
+        journal.append(TrialEnded(status="finished", reason="all steps done", value=0.625), "t0")
         propose(journal, "t1", number=1)
-        journal.append("stage_reused", "t1", stage="pretrain", key="a" * 64, seed=0, saved_cpu_s=10.0)
-        journal.append("progress", "t1", **trained(25, 3.0))
-        journal.append("evaluated", "t1", **evaluated(25, good, good))
-        journal.append("decision", "t1", action="stop", rule="median", reason="below the median")
-        journal.append("trial_ended", "t1", status="pruned", reason="below the median", value=0.75)
+        journal.append(StageReused(stage="pretrain", key="a" * 64, seed=0, saved_cpu_s=10.0), "t1")
+        journal.append(Progress(**trained(25, 3.0)), "t1")
+        journal.append(Evaluated(**evaluated(25, good, good)), "t1")
+        journal.append(TrialStopped(rule="median", reason="below the median"), "t1")
+        journal.append(TrialEnded(status="pruned", reason="below the median", value=0.75), "t1")
         propose(journal, "t2", number=2)
-        journal.append("trial_ended", "t2", status="diverged", reason="critic_loss at step 3", value=None)
+        journal.append(TrialEnded(status="diverged", reason="critic_loss at step 3", value=None), "t2")
         propose(journal, "c0", "confirm", seeds=(10, 11), confirms="t0")
-        journal.append("evaluated", "c0", **evaluated(100, good, good, seeds=(10, 11)))
-        journal.append("trial_ended", "c0", status="finished", reason="all steps done", value=0.75)
+        journal.append(Evaluated(**evaluated(100, good, good, seeds=(10, 11))), "c0")
+        journal.append(TrialEnded(status="finished", reason="all steps done", value=0.75), "c0")
         propose(journal, "b0", "baseline", seeds=(10, 11), through="pretrain")
-        journal.append("evaluated", "b0", **evaluated(100, none, none, seeds=(10, 11), stage="pretrain"))
-        journal.append("trial_ended", "b0", status="finished", reason="all steps done", value=0.0)
-        journal.append("sweep_ended", status="finished", reason="")
+        journal.append(Evaluated(**evaluated(100, none, none, seeds=(10, 11), stage="pretrain")), "b0")
+        journal.append(TrialEnded(status="finished", reason="all steps done", value=0.0), "b0")
+        journal.append(SweepEnded(status="finished", reason=""))
     return paths
 
 
@@ -125,17 +123,17 @@ def test_a_trial_is_worth_its_last_evaluation_averaged_over_seeds(paths):
         "b0": 0.0,
     }
     assert record.trials["t0"].episodes_spent == 16
-    assert record.trials["t1"].decision == "median: below the median"
+    assert record.trials["t1"].stopped_by == "median: below the median"
     assert record.trials["t2"].reason == "critic_loss at step 3"
     assert [trial.trial for trial in record.phase("search")] == ["t0", "t1", "t2"]
 
 
 def test_a_running_trial_already_has_a_value(home):
     with Journal(home.sweep("maze").journal) as journal:
-        journal.append("sweep_started", name="maze", spec=SPEC)
+        journal.append(SweepStarted(name="maze", spec=SPEC))
         propose(journal, "t0")
-        journal.append("trial_placed", "t0", node="n", pid=1, device="cpu")
-        journal.append("evaluated", "t0", **evaluated(50, [1.0], [0.0]))
+        journal.append(TrialPlaced(node="n", pid=1, device="cpu"), "t0")
+        journal.append(Evaluated(**evaluated(50, [1.0], [0.0])), "t0")
         trial = read_sweep(home.sweep("maze")).trials["t0"]
     assert (trial.status, trial.value, trial.progress) == ("running", 0.5, (50, 100))
 
@@ -211,11 +209,11 @@ def test_the_tables_hold_the_record_and_come_back_from_parquet(paths):
 
 def test_an_interrupted_and_resumed_trial_ends_with_its_last_word(paths):
     with Journal(paths.journal) as journal:
-        journal.append("sweep_resumed", host="b", spec=SPEC)
-        journal.append("trial_placed", "t2", node="n")
+        journal.append(SweepResumed(host="b", spec=SPEC))
+        journal.append(TrialPlaced(node="n"), "t2")
         running = read_sweep(paths)
-        journal.append("evaluated", "t2", **evaluated(100, [1.0], [1.0]))
-        journal.append("trial_ended", "t2", status="finished", reason="", value=1.0)
+        journal.append(Evaluated(**evaluated(100, [1.0], [1.0])), "t2")
+        journal.append(TrialEnded(status="finished", reason="", value=1.0), "t2")
     assert (running.status, running.trials["t2"].status) == ("running", "running")
     assert read_sweep(paths).trials["t2"].value == 1.0
     assert len(read_sweep(paths).sessions) == 2
@@ -224,26 +222,21 @@ def test_an_interrupted_and_resumed_trial_ends_with_its_last_word(paths):
 def test_a_trial_waits_until_it_is_placed_and_whenever_it_has_lost_its_place(home):
     words = []
     with Journal(home.sweep("maze").journal) as journal:
-        journal.append("sweep_started", name="maze", spec=SPEC)
+        journal.append(SweepStarted(name="maze", spec=SPEC))
         propose(journal, "t0")
-        lost = {"class": "preempted", "reason": "it made room", "lanes": None, "asked": False}
-        placed = {"node": "n", "pid": 1, "device": "cpu"}
-        for kind, data in (
-            ("", {}),
-            ("trial_placed", placed),
-            ("trial_retried", lost),
-            ("trial_placed", placed),
-        ):
-            if kind:
-                journal.append(kind, "t0", **data)
+        lost = TrialRetried(failure="preempted", reason="it made room")
+        placed = TrialPlaced(node="n", pid=1, device="cpu")
+        for event in (None, placed, lost, placed):
+            if event:
+                journal.append(event, "t0")
             trial = read_sweep(home.sweep("maze")).trials["t0"]
-            words.append((trial.status, trial.is_open))
+            words.append((str(trial.status), not trial.status.has_ended))
     assert words == [("waiting", True), ("running", True), ("waiting", True), ("running", True)]
 
 
 def test_a_sweep_that_has_not_scored_anything_has_empty_tables(home):
     with Journal(home.sweep("new").journal) as journal:
-        journal.append("sweep_started", name="new", spec=SPEC)
+        journal.append(SweepStarted(name="new", spec=SPEC))
     record = read_sweep(home.sweep("new"))
     assert leaderboard(record) == []
     assert best(record) is None
@@ -253,11 +246,11 @@ def test_a_sweep_that_has_not_scored_anything_has_empty_tables(home):
 
 def test_the_list_tells_running_finished_died_and_damaged_apart(home, paths):
     running = Journal(home.sweep("running").journal)
-    running.append("sweep_started", name="running", spec=SPEC)
+    running.append(SweepStarted(name="running", spec=SPEC))
     with Journal(home.sweep("died").journal) as journal:
-        journal.append("sweep_started", name="died", spec=SPEC)
+        journal.append(SweepStarted(name="died", spec=SPEC))
     with Journal(home.sweep("damaged").journal) as journal:
-        journal.append("sweep_started", name="damaged", spec=SPEC)
+        journal.append(SweepStarted(name="damaged", spec=SPEC))
     home.sweep("damaged").journal.write_text("{}\n{}\n")
     (home.sweeps / "empty").mkdir()
     found = {summary.name: summary for summary in list_sweeps(home)}

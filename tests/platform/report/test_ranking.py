@@ -41,7 +41,7 @@ def test_what_keeps_its_limits_comes_before_what_does_not():
 
 def test_a_limit_reads_its_metric_from_either_side():
     goals = Goals((SCORE,), (LIMIT, Constraint(metric="s/score", min=0.5)))
-    known = goals.read({"score": [0.2, 0.4], "cost": [2.0, 3.0], "other": [1.0]})
+    known = goals.read({"score": 0.3, "cost": 2.5, "other": 1.0})
     assert known == {"s/score": pytest.approx(0.3), "s/cost": 2.5}
     assert goals.excess(known) == {"s/cost <= 3": -0.5, "s/score >= 0.5": pytest.approx(0.2)}
     assert goals.values({"s/cost": 1.0}) is None

@@ -8,11 +8,20 @@ from html.parser import HTMLParser
 
 import pytest
 from flowsweep.platform.errors import UserError
+from flowsweep.platform.journal.events import (
+    SweepEnded,
+    SweepStarted,
+    TrialEnded,
+    TrialPlaced,
+    TrialProposed,
+    TrialStopped,
+)
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal
 from flowsweep.platform.report.importance import FEWEST_TRIALS, parameter_importance
 from flowsweep.platform.report.report import write_report
 from flowsweep.search_spaces.parameters import Real
+from flowsweep.trainables.events import Evaluated, Produced, StageComputed, StageReused
 
 HOSTILE = "<script>alert('x')</script> & \" $\\frac </title> {{ 7 * 7 }} <img src=http://evil.example/x>"
 SEARCHED = {
@@ -38,29 +47,28 @@ class Recorder:
             "name": "maze",
             "spec": SPEC,
             "plan": {"searched": SEARCHED},
-            "dataset": {"name": "toy/points", "fingerprint": "ab" * 32, "transitions": 20000, "findings": []},
+            "source": {
+                "kind": "dataset",
+                "name": "toy/points",
+                "fingerprint": "ab" * 32,
+                "transitions": 20000,
+                "findings": [],
+            },
             "code_version": "c0de",
             "flowsweep_version": "0.1.0",
             "host": "node-1",
             "device": "cpu",
             "versions": {"torch": "2.13.0"},
         }
-        self.journal.append("sweep_started", **{**started, **changes})
+        self.journal.append(SweepStarted(**{**started, **changes}))
 
     def propose(self, trial, phase="search", through="tune", params=None, **more):
         seeds = SPEC["seeds"]["tune" if phase == "search" else "test"]
         params = params or {"tune.rate": 0.1, "tune.offset": 1.0, "tune.kind": "a"}
         self.journal.append(
-            "trial_proposed",
-            trial,
-            phase=phase,
-            params=params,
-            configs={},
-            seeds=seeds,
-            through=through,
-            **more,
+            TrialProposed(phase=phase, params=params, configs={}, seeds=seeds, through=through, **more), trial
         )
-        self.journal.append("trial_placed", trial, node="node-1", pid=1, device="cpu")
+        self.journal.append(TrialPlaced(node="node-1", pid=1, device="cpu"), trial)
         return seeds
 
     def evaluated(self, trial, seeds, value, step=100, stage="tune"):
@@ -72,10 +80,7 @@ class Recorder:
             {"success": [float(i < round(10 * share)) for i in range(10)]} if math.isfinite(share) else {}
             for share in shares
         ]
-        self.journal.append(
-            "evaluated", trial, stage=stage, step=step, steps=100, seeds=list(seeds), metrics={"success_rate": shares},
-            episodes=episodes, episodes_spent=10 * len(seeds), cpu_s=1.0,
-        )  # fmt: skip
+        self.journal.append(Evaluated(stage=stage, step=step, steps=100, seeds=list(seeds), metrics={"success_rate": shares}, episodes=episodes, episodes_spent=10 * len(seeds), cpu_s=1.0), trial)  # fmt: skip
 
     def trial(self, trial, value=None, status="finished", reason="all steps done", at=(50, 100), **proposal):
         """A whole trial; ``at`` are the steps of its evaluations."""
@@ -84,19 +89,19 @@ class Recorder:
         for step in at if value is not None else ():
             self.evaluated(trial, seeds, value * step / 100, step, stage)
         if status == "pruned":
-            self.journal.append("decision", trial, action="stop", rule="asha", reason=reason)
-        self.journal.append("trial_ended", trial, status=status, reason=reason, value=value)
+            self.journal.append(TrialStopped(rule="asha", reason=reason), trial)
+        self.journal.append(TrialEnded(status=status, reason=reason, value=value), trial)
 
     def stage(self, trial, reused, cpu_s=12.0):
         facts = {"stage": "base", "key": "a" * 64, "seed": 0}
         if reused:
-            self.journal.append("stage_reused", trial, **facts, saved_cpu_s=cpu_s)
+            self.journal.append(StageReused(**facts, saved_cpu_s=cpu_s), trial)
         else:
-            self.journal.append("stage_computed", trial, **facts, steps=9, cpu_s=cpu_s, wall_s=13.0, bytes=5)
+            self.journal.append(StageComputed(**facts, steps=9, cpu_s=cpu_s, wall_s=13.0, bytes=5), trial)
 
     def report(self, status="finished"):
         if status:
-            self.journal.append("sweep_ended", status=status, reason="")
+            self.journal.append(SweepEnded(status=status, reason=""))
         self.journal.close()
         return write_report(self.paths).read_text(encoding="utf-8")
 
@@ -236,7 +241,7 @@ def test_media_is_embedded_and_never_taken_from_outside_the_sweeps_folder(paths,
     (paths.root / "trials" / "best.mp4").write_bytes(b"inside")
     (tmp_path / "secret.png").write_bytes(b"outside")
     for name in ("trials/best.mp4", "../../secret.png", "trials/gone.png"):
-        recorder.journal.append("artifact", "t0000", path=name, role="media")
+        recorder.journal.append(Produced(path=name, role="media"), "t0000")
     page = Reading(recorder.report())
     media = [value for value in page.loaded if not value.startswith("data:image/svg")]
     assert media == ["data:video/mp4;base64,aW5zaWRl"]
@@ -244,7 +249,7 @@ def test_media_is_embedded_and_never_taken_from_outside_the_sweeps_folder(paths,
 
 def test_a_sweep_that_never_began_is_refused_with_a_way_out(paths):
     with Journal(paths.journal) as journal:
-        journal.append("trial_ended", "t0", status="failed", reason="")
+        journal.append(TrialEnded(status="failed", reason=""), "t0")
     with pytest.raises(UserError, match="no further than its name"):
         write_report(paths)
 

@@ -3,9 +3,18 @@
 from types import SimpleNamespace
 
 import pytest
-from flowsweep.platform.record.journal import Fact
+from flowsweep.platform.journal.events import (
+    Entry,
+    SweepEnded,
+    SweepResumed,
+    SweepStarted,
+    TrialPlaced,
+    TrialProposed,
+    TrialRetried,
+)
 from flowsweep.platform.running.budget import Meter, estimates
 from flowsweep.platform.sweep.stop_spec import Budget
+from flowsweep.trainables.events import Progress, Pulse, StageComputed, Waiting
 
 HOUR = 3600.0
 
@@ -18,13 +27,16 @@ class Clock:
         return self.now_s
 
 
-def proposed(trial="t0", phase="search", at=0.0) -> Fact:
-    return Fact(0, at, "trial_proposed", trial, {"phase": phase})
+def proposed(trial="t0", phase="search", at=0.0) -> Entry:
+    return Entry(seq=0, time=at, trial=trial, event=TrialProposed(phase=phase))
 
 
-def progress(step, trial="t0", seeds=(0, 1), cpu_s=0.0, stage="tune", at=0.0) -> Fact:
-    return Fact(
-        0, at, "progress", trial, {"stage": stage, "step": step, "seeds": list(seeds), "cpu_s": cpu_s}
+def progress(step, trial="t0", seeds=(0, 1), cpu_s=0.0, stage="tune", at=0.0) -> Entry:
+    return Entry(
+        seq=0,
+        time=at,
+        trial=trial,
+        event=Progress(stage=stage, step=step, steps=100, seeds=seeds, metrics={}, cpu_s=cpu_s),
     )
 
 
@@ -51,7 +63,9 @@ def test_confirmations_are_no_part_of_the_budget():
 
 def test_what_a_stage_cost_is_not_added_to_what_its_reports_cost():
     meter = Meter(Budget())
-    computed = Fact(0, 0.0, "stage_computed", "t0", {"stage": "base", "cpu_s": 7.0})
+    computed = Entry(
+        seq=0, time=0.0, trial="t0", event=StageComputed(stage="base", key="k", seed=0, cpu_s=7.0)
+    )
     for fact in (
         proposed(),
         progress(5, stage="base", cpu_s=2.0),
@@ -75,11 +89,11 @@ def test_gpu_hours_are_those_at_work_and_waiting_for_another_trial_is_not():
     clock = Clock()
     meter = Meter(Budget(), gpus=0.5, clock=clock)
     meter.take(proposed())
-    meter.take(Fact(0, 0.0, "trial_placed", "t0", {}))
+    meter.take(Entry(seq=0, time=0.0, trial="t0", event=TrialPlaced()))
     clock.now_s += 2 * HOUR
-    meter.take(Fact(-1, 0.0, "waiting", "t0", {}))
+    meter.take(Entry(seq=-1, time=0.0, trial="t0", event=Waiting(stage="base", key="k", holder="t1")))
     clock.now_s += 5 * HOUR
-    meter.take(Fact(-1, 0.0, "pulse", "t0", {}))
+    meter.take(Entry(seq=-1, time=0.0, trial="t0", event=Pulse(stage="tune", step=1, steps=100)))
     clock.now_s += 1 * HOUR
     assert meter.spent()["gpu_hours"] == pytest.approx(0.5 * 3)
     assert meter.spent()["wall_clock_h"] == pytest.approx(8)
@@ -88,7 +102,7 @@ def test_gpu_hours_are_those_at_work_and_waiting_for_another_trial_is_not():
 def test_a_trial_has_limits_of_its_own():
     clock = Clock()
     meter = Meter(Budget(trial_wall_clock_h=2), clock=clock)
-    for fact in (proposed("t0"), proposed("t1"), Fact(0, 0.0, "trial_placed", "t0", {})):
+    for fact in (proposed("t0"), proposed("t1"), Entry(seq=0, time=0.0, trial="t0", event=TrialPlaced())):
         meter.take(fact)
     clock.now_s += 2.5 * HOUR
     limit = meter.trial_limit("t0")
@@ -98,13 +112,13 @@ def test_a_trial_has_limits_of_its_own():
 
 
 RECORDED = [
-    Fact(0, 0.0, "sweep_started", None, {}),
+    Entry(seq=0, time=0.0, event=SweepStarted()),
     proposed(at=0.0),
-    Fact(2, 10.0, "trial_placed", "t0", {}),
+    Entry(seq=2, time=10.0, trial="t0", event=TrialPlaced()),
     progress(10, cpu_s=30.0, at=1810.0),
-    Fact(4, 1810.0, "sweep_ended", None, {}),
-    Fact(5, 90_000.0, "trial_retried", "t9", {}),
-    Fact(6, 90_010.0, "sweep_resumed", None, {}),
+    Entry(seq=4, time=1810.0, event=SweepEnded(status="finished")),
+    Entry(seq=5, time=90_000.0, trial="t9", event=TrialRetried(failure="preempted")),
+    Entry(seq=6, time=90_010.0, event=SweepResumed()),
     progress(20, cpu_s=30.0, at=91_810.0),
 ]
 
@@ -121,7 +135,7 @@ def test_a_resumed_sweep_knows_at_once_what_was_spent_and_pauses_cost_nothing():
 def test_a_clock_that_was_set_back_costs_nothing_and_gives_nothing_back():
     times = [0.0, 100.0, -5000.0, -4950.0]
     recorded = [
-        Fact(0, times[0], "sweep_started", None, {}),
+        Entry(seq=0, time=times[0], event=SweepStarted()),
         proposed(at=times[1]),
         progress(1, at=times[2]),
         progress(2, at=times[3]),

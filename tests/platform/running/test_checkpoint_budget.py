@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from flowsweep.platform.journal.events import Entry, TrialEnded, TrialPlaced
+from flowsweep.platform.journal.journal import Journal, read
 from flowsweep.platform.record.incidents import incidents, summed
-from flowsweep.platform.record.journal import Fact, Journal, read
 from flowsweep.platform.running.checkpoint_budget import GIB, CheckpointBudget, within_budget
 from flowsweep.trainables.base import Snapshot
 from flowsweep.trainables.checkpoints import Checkpoints
@@ -36,15 +37,13 @@ def left(folder: Path) -> list[str]:
     return sorted(f"{path.parent.parent.name}/{int(path.name[5:])}" for path in folder.glob("*/*/step-*"))
 
 
-def ended(trial: str, status: str = "finished") -> Fact:
-    return Fact(0, 0.0, "trial_ended", trial, {"status": status})
+def ended(trial: str, status: str = "finished") -> Entry:
+    return Entry(seq=0, time=0.0, trial=trial, event=TrialEnded(status=status))
 
 
-def tidied(folder: Path, budget: float, *before: Fact) -> list[tuple]:
+def tidied(folder: Path, budget: float, *before: Entry) -> list[tuple]:
     said: list[tuple] = []
-    CheckpointBudget(
-        folder, budget, before, lambda kind, trial, data: said.append((kind, trial, data))
-    ).tidy()
+    CheckpointBudget(folder, budget, before, lambda event, trial: said.append((event, trial))).tidy()
     return said
 
 
@@ -66,18 +65,18 @@ def test_the_last_of_a_trial_that_is_not_over_never_goes_and_that_is_said_once(t
     budget.tidy()
     budget.tidy()
     assert left(folder) == ["cut/3", "going/3"]
-    assert [(kind, trial) for kind, trial, _ in said] == [
+    assert [(event.kind, trial) for event, trial in said] == [
         ("checkpoints_dropped", "done"),
         ("checkpoints_dropped", "cut"),
         ("checkpoints_dropped", "going"),
         ("checkpoints_over_budget", None),
     ]
-    assert said[0][2]["paths"] == [f"done/tune/step-000000000{step}" for step in (2, 1, 3)]
+    assert list(said[0][0].paths) == [f"done/tune/step-000000000{step}" for step in (2, 1, 3)]
 
 
 def test_a_trial_taken_up_again_counts_as_going_on(trials):
     folder, one = trials("t0")
-    tidied(folder, one, ended("t0"), Fact(1, 0.0, "trial_placed", "t0"))
+    tidied(folder, one, ended("t0"), Entry(seq=1, time=0.0, trial="t0", event=TrialPlaced()))
     assert left(folder) == ["t0/3"]
 
 
@@ -90,15 +89,15 @@ def test_within_the_budget_nothing_goes(trials):
 def test_a_running_sweep_keeps_to_it_and_the_record_says_what_went(trials, tmp_path: Path):
     folder, one = trials("t0", "t1")
     with Journal(tmp_path / "journal.jsonl") as journal:
-        shown: list[Fact] = []
+        shown: list[Entry] = []
         watch = within_budget((3 * one + 20) / GIB, folder, (), journal.append, shown.append)
-        watch(journal.append("trial_ended", "t0", status="finished", reason="", value=1.0))
+        watch(journal.append(TrialEnded(status="finished", reason="", value=1.0), "t0"))
     assert left(folder) == ["t1/1", "t1/2", "t1/3"]
     (told,) = incidents(read(tmp_path / "journal.jsonl"))
     assert told.trial == "t0"
     assert told.what.startswith("3 checkpoints dropped, ")
     assert "checkpoints.budget_gib is" in told.what
-    assert [fact.kind for fact in shown] == ["trial_ended", "checkpoints_dropped"]
+    assert [fact.event.kind for fact in shown] == ["trial_ended", "checkpoints_dropped"]
 
 
 def test_a_person_is_told_of_all_that_was_dropped_in_one_line(trials, tmp_path: Path):
@@ -106,7 +105,7 @@ def test_a_person_is_told_of_all_that_was_dropped_in_one_line(trials, tmp_path: 
     with Journal(tmp_path / "journal.jsonl") as journal:
         watch = within_budget(0.5 * one / GIB, folder, (), journal.append, lambda fact: None)
         for trial in ("t0", "t1"):
-            watch(journal.append("trial_ended", trial, status="finished", reason="", value=1.0))
+            watch(journal.append(TrialEnded(status="finished", reason="", value=1.0), trial))
     found = incidents(read(tmp_path / "journal.jsonl"))
     *_, told = summed(found)
     assert sum(incident.kind == "checkpoints_dropped" for incident in summed(found)) == 1

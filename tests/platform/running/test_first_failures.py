@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from flowsweep.platform.record.journal import Fact
+from flowsweep.platform.journal.events import Entry, TrialEnded
 from flowsweep.platform.running.first_failures import FEW, FirstFailures
 
 
-def ending(reason: str, failure: str | None = "code_error", status: str = "failed") -> dict:
-    return {"status": status, "reason": reason, **({"failure": failure} if failure else {})}
+def ending(reason: str, failure: str | None = "code_error", status: str = "failed") -> TrialEnded:
+    return TrialEnded(status=status, reason=reason, failure=failure)
 
 
 @pytest.fixture
@@ -52,5 +52,7 @@ def test_a_trial_that_only_left_says_nothing(first):
 
 
 def test_a_sweep_that_once_got_somewhere_is_not_watched():
-    first = FirstFailures([Fact(0, 0.0, "trial_ended", "t0", ending("all steps done", None, "finished"))])
+    first = FirstFailures(
+        [Entry(seq=0, time=0.0, trial="t0", event=ending("all steps done", None, "finished"))]
+    )
     assert [first.take(f"t{n}", ending("ValueError: no")) for n in range(FEW)] == [None] * FEW

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from flowsweep.platform.journal.events import EVENTS, Entry, Sending, SweepStarted
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Fact
 from flowsweep.platform.running.live import Board, LiveView, duration, spoken, table
 from flowsweep.platform.sweep.plan import make_plan
 from rich.console import Console
@@ -16,15 +16,31 @@ def plan(toy_sweep, tmp_path: Path):
 
 
 def fact(kind, trial="t0000", **data):
-    return Fact(0, 0.0, kind, trial, data)
+    return Entry(seq=0, time=0.0, trial=trial, event=EVENTS[kind](**data))
 
 
 def proposed(trial, rate=0.125, phase="search"):
-    return fact("trial_proposed", trial, phase=phase, params={"tune.rate": rate, "tune.offset": 1.0})
+    params = {"tune.rate": rate, "tune.offset": 1.0}
+    return fact("trial_proposed", trial, phase=phase, params=params, through="tune")
 
 
 def scored(trial, value, step=20):
-    return fact("evaluated", trial, stage="tune", step=step, steps=40, metrics={"return": [value, value]})
+    return fact(
+        "evaluated",
+        trial,
+        stage="tune",
+        step=step,
+        steps=40,
+        seeds=(0, 1),
+        metrics={"return": [value, value]},
+    )
+
+
+def started(plan) -> Board:
+    board = Board(plan)
+    spec = plan.spec.model_dump(mode="json")
+    board.take(Entry(seq=0, time=0.0, event=SweepStarted(spec=spec)))
+    return board
 
 
 def printed(view) -> str:
@@ -34,7 +50,7 @@ def printed(view) -> str:
 
 
 def test_the_table_is_sorted_by_the_objective(plan):
-    board = Board(plan)
+    board = started(plan)
     for trial, value in (("t0000", 0.1), ("t0001", 0.3), ("t0002", 0.2)):
         board.take(proposed(trial))
         board.take(scored(trial, value))
@@ -61,8 +77,8 @@ def test_time_left_follows_from_the_share_of_work_done(plan):
 
 def test_reuse_is_counted_as_it_happens(plan):
     board = Board(plan)
-    board.take(fact("stage_computed", stage="base", seed=0, cpu_s=90.0))
-    board.take(fact("stage_reused", stage="base", seed=0, saved_cpu_s=90.0))
+    board.take(fact("stage_computed", stage="base", key="k", seed=0, cpu_s=90.0))
+    board.take(fact("stage_reused", stage="base", key="k", seed=0, saved_cpu_s=90.0))
     assert "1 computed, 1 reused (1 min 30 s of CPU time saved)" in printed(table(board))
 
 
@@ -72,14 +88,14 @@ def test_without_a_terminal_facts_become_lines(plan, tmp_path: Path):
         view(fact("pulse", stage="tune", step=3, steps=40))
         view(scored("t0000", 0.25))
         view(fact("trial_ended", status="pruned", reason="too low", value=0.25))
-        view(Fact(-1, 0.0, "sending", None, {"unsent": 1200}))
-        view(Fact(-1, 0.0, "sending", None, {"unsent": 600}))
+        view(Entry(seq=-1, time=0.0, event=Sending(unsent=1200)))
+        view(Entry(seq=-1, time=0.0, event=Sending(unsent=600)))
     lines = (tmp_path / "out").read_text().splitlines()
     assert lines == [
         "t0000  proposed  tune.rate=0.125  tune.offset=1",
         "t0000  tune step 20/40  return 0.25",
         "t0000  pruned  return 0.25  (too low)  [1/6]",
-        "Sending 1,200 facts to the tracker, for a minute at most ...",
+        "Sending 1,200 events to the tracker, for a minute at most ...",
     ]
 
 

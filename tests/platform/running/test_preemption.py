@@ -13,8 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from flowsweep.platform.journal.events import Entry
+from flowsweep.platform.journal.journal import read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Fact, read
 from flowsweep.platform.running.failures import MADE_ROOM
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 
@@ -46,9 +47,9 @@ def started(home: Home, name: str, environment: dict[str, str] | None = None, **
     )  # fmt: skip
 
 
-def facts(home: Home, name: str, *kinds: str) -> list[Fact]:
+def facts(home: Home, name: str, *kinds: str) -> list[Entry]:
     journal = home.sweep(name).journal
-    return [fact for fact in (read(journal) if journal.exists() else ()) if fact.kind in kinds]
+    return [fact for fact in (read(journal) if journal.exists() else ()) if fact.event.kind in kinds]
 
 
 def wait_for(process: subprocess.Popen, found, within_s: float = 200.0):
@@ -72,7 +73,7 @@ def share(home: Home, name: str, at_once: str) -> None:
 def test_a_worker_told_to_leave_stores_its_state_and_its_trial_goes_on_elsewhere(home):
     process = started(home, "preempted")
     wait_for(process, lambda: facts(home, "preempted", "evaluated"))
-    worker = facts(home, "preempted", "trial_placed")[0].data["pid"]
+    worker = facts(home, "preempted", "trial_placed")[0].event.pid
     os.kill(worker, signal.SIGTERM)
     second = subprocess.run(
         [*FLOWSWEEP, "resume", "preempted"], env={**os.environ, "FLOWSWEEP_HOME": str(home.root)},
@@ -85,22 +86,20 @@ def test_a_worker_told_to_leave_stores_its_state_and_its_trial_goes_on_elsewhere
     assert process.returncode == 0, output
 
     lost = facts(home, "preempted", "trial_retried")
-    assert [(f.data["class"], f.data["reason"]) for f in lost] == [
+    assert [(f.event.failure, f.event.reason) for f in lost] == [
         ("preempted", "its process was told to leave (SIGTERM)")
     ]
     # The state was stored after the signal: it goes on from no further back than one look at the outside world.
     (continued,) = facts(home, "preempted", "continued")
-    stored = [f.data["step"] for f in facts(home, "preempted", "checkpoint") if f.time <= continued.time]
-    assert continued.data["step"] == stored[-1] >= 200
-    assert len({f.data["pid"] for f in facts(home, "preempted", "trial_placed")}) == 2
-    scored = Counter(f.data["step"] for f in facts(home, "preempted", "evaluated"))
+    stored = [f.event.step for f in facts(home, "preempted", "checkpoint") if f.time <= continued.time]
+    assert continued.event.step == stored[-1] >= 200
+    assert len({f.event.pid for f in facts(home, "preempted", "trial_placed")}) == 2
+    scored = Counter(f.event.step for f in facts(home, "preempted", "evaluated"))
     assert scored == dict.fromkeys(range(200, 1001, 200), 1)
-    reported = Counter(
-        f.data["step"] for f in facts(home, "preempted", "progress") if f.data["stage"] == "tune"
-    )
+    reported = Counter(f.event.step for f in facts(home, "preempted", "progress") if f.event.stage == "tune")
     assert set(reported.values()) == {1}
     assert {*range(50, 1001, 50)} <= set(reported)
-    assert [f.data["status"] for f in facts(home, "preempted", "trial_ended")] == ["finished"]
+    assert [f.event.status for f in facts(home, "preempted", "trial_ended")] == ["finished"]
 
 
 def test_a_driver_told_to_leave_is_gone_in_seconds_and_its_trials_can_go_on(home):
@@ -112,23 +111,23 @@ def test_a_driver_told_to_leave_is_gone_in_seconds_and_its_trials_can_go_on(home
     # Ten seconds on a machine of its own; tests share theirs.
     assert time.monotonic() - told_s < 40, output
     assert process.returncode == 130, output
-    assert facts(home, "driver", "sweep_ended")[0].data["status"] == "interrupted"
-    assert {f.data["status"] for f in facts(home, "driver", "trial_ended")} <= {"cancelled"}
+    assert facts(home, "driver", "sweep_ended")[0].event.status == "interrupted"
+    assert {f.event.status for f in facts(home, "driver", "trial_ended")} <= {"cancelled"}
     assert facts(home, "driver", "checkpoint")
 
 
 def test_a_sweep_that_is_held_gives_its_worker_back_and_goes_on_when_it_is_let(home):
     process = started(home, "held", stages={"tune": {"steps": 300, "pause_s": 0.04}})
     wait_for(process, lambda: facts(home, "held", "progress"))
-    worker = psutil.Process(facts(home, "held", "trial_placed")[0].data["pid"])
+    worker = psutil.Process(facts(home, "held", "trial_placed")[0].event.pid)
     share(home, "held", "0")
     wait_for(process, lambda: not worker.is_running())
     share(home, "held", "all")
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
-    assert [f.data["reason"] for f in facts(home, "held", "trial_retried")] == [MADE_ROOM]
-    assert [f.data["trials"] for f in facts(home, "held", "places")][1] == 0
-    assert [f.data["status"] for f in facts(home, "held", "trial_ended")] == ["finished"]
+    assert [f.event.reason for f in facts(home, "held", "trial_retried")] == [MADE_ROOM]
+    assert [f.event.trials for f in facts(home, "held", "capacity_changed")][1] == 0
+    assert [f.event.status for f in facts(home, "held", "trial_ended")] == ["finished"]
 
 
 @pytest.mark.slow
@@ -138,11 +137,11 @@ def test_a_worker_ended_by_rays_memory_monitor_is_out_of_memory_and_the_sweep_go
     process = started(home, "tight", tight, resources={"retries": 5})
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
-    ended = facts(home, "tight", "trial_ended")[0].data
-    assert (ended["status"], ended["failure"]) == ("out_of_memory", "out_of_memory"), output
-    assert ended["reason"].startswith("Ray ended its worker: ")
+    ended = facts(home, "tight", "trial_ended")[0].event
+    assert (ended.status, ended.failure) == ("out_of_memory", "out_of_memory"), output
+    assert ended.reason.startswith("Ray ended its worker: ")
     assert len(facts(home, "tight", "trial_retried")) == 1
-    assert facts(home, "tight", "sweep_ended")[0].data["status"] == "finished"
+    assert facts(home, "tight", "sweep_ended")[0].event.status == "finished"
 
 
 @pytest.mark.slow
@@ -182,6 +181,6 @@ def test_failed_trials_are_retried_through_the_command_line(home, monkeypatch):
         [*FLOWSWEEP, "retry", "again", "--failed"], capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [f.data["status"] for f in facts(home, "again", "trial_ended")] == ["failed", "finished"]
-    scored = [f.data["step"] for f in facts(home, "again", "evaluated")]
+    assert [f.event.status for f in facts(home, "again", "trial_ended")] == ["failed", "finished"]
+    scored = [f.event.step for f in facts(home, "again", "evaluated")]
     assert scored == [40]

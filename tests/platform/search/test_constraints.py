@@ -9,8 +9,10 @@ import pytest
 from flowsweep.platform.errors import UserErrors
 from flowsweep.platform.export import _chosen
 from flowsweep.platform.going_on.provenance import provenance
+from flowsweep.platform.journal.events import SweepStarted
+from flowsweep.platform.journal.journal import Journal
+from flowsweep.platform.journal.state import SweepState
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal, read
 from flowsweep.platform.record.results import best, leaderboard, list_sweeps, read_sweep, why_best
 from flowsweep.platform.report.sections import report_page
 from flowsweep.platform.rerun import best_trial
@@ -21,6 +23,7 @@ from flowsweep.platform.sweep.goals import Goals
 from flowsweep.platform.sweep.plan import make_plan
 from flowsweep.platform.sweep.spec import SweepSpec
 from flowsweep.trainables.config import parse
+from flowsweep.trainables.events import Evaluated
 
 SWEEP = {
     "name": "safe", "system": "roamer", "environment": "meadow-v0", "objective": {"metric": "roam/return"},
@@ -29,12 +32,11 @@ SWEEP = {
 }  # fmt: skip
 
 
-def evaluated(step: int, returned: float, cost: float, stage: str = "roam", seed: int = 0) -> dict:
+def evaluated(step: int, returned: float, cost: float, stage: str = "roam", seed: int = 0) -> Evaluated:
     metrics = {"return": [returned], "cost": [cost], "test_share": [0.0]}
-    return {
-        "kind": "evaluated", "stage": stage, "step": step, "steps": 100, "seeds": [seed], "metrics": metrics,
-        "episodes": [{}], "episodes_spent": 1, "cpu_s": 0.1,
-    }  # fmt: skip
+    return Evaluated(
+        stage=stage, step=step, steps=100, seeds=(seed,), metrics=metrics, episodes=({},), episodes_spent=1, cpu_s=0.1
+    )  # fmt: skip
 
 
 class Swept:
@@ -44,22 +46,22 @@ class Swept:
         self.plan = make_plan(parse(SweepSpec, {**SWEEP, **changes}), home)
         self.home, self.paths = home, home.sweep("safe")
         self.journal = Journal(self.paths.journal)
-        self.journal.append("sweep_started", **provenance(self.plan))
-        self.search = open_search(self.plan, home, self.paths, [], self.journal.append)
-        self.desk = Desk(self.journal, self.plan.spec, self.search)
+        state = SweepState.of([self.journal.append(SweepStarted(**provenance(self.plan)))], self.paths)
+        self.search = open_search(self.plan, home, self.paths, state, self.journal.append)
+        self.desk = Desk(self.journal, self.plan.spec, self.search, state=state)
 
     def run(self, *outcomes: tuple[float, float]):
         """Search trials that end with these returns and costs."""
-        requests = search_requests(self.plan, self.desk, self.search, [])
+        requests = search_requests(self.plan, self.desk, self.search)
         for request, outcome in zip(requests, outcomes, strict=True):
-            self.desk.receive(request["trial"], [evaluated(100, *outcome)], True, None)
+            self.desk.receive(request.trial, [evaluated(100, *outcome)], True, None)
 
     def confirm(self, *outcomes: tuple[float, float]):
         """Confirmations and baselines in their order."""
-        requests = confirmations(self.plan, self.desk, self.search, list(read(self.paths.journal)))
+        requests = confirmations(self.plan, self.desk, self.search)
         for request, outcome in zip(requests, outcomes, strict=True):
-            said = evaluated(100, *outcome, stage=request["through"], seed=10)
-            self.desk.receive(request["trial"], [said], True, None)
+            said = evaluated(100, *outcome, stage=request.through, seed=10)
+            self.desk.receive(request.trial, [said], True, None)
 
     @property
     def record(self):
@@ -87,7 +89,7 @@ def everywhere(sweep: Swept) -> set[str]:
     assert row is not None
     page = report_page(record)
     assert page.lead.startswith(f"{row.confirms or row.trial} is the best trial")
-    return {row.trial, best_trial(sweep.paths), _chosen(record, "best").trial, str(summary.best_trial)}
+    return {row.trial, best_trial(sweep.record), _chosen(record, "best").trial, str(summary.best_trial)}
 
 
 OUTCOMES = [(50.0, 31.2), (30.0, 24.0), (40.0, 25.0), (90.0, 26.0), (10.0, 0.0)]
@@ -103,7 +105,7 @@ def test_a_trial_that_breaks_a_limit_is_never_first(swept):
         "best of 3 feasible trials; t0003 scored higher but roam/cost 26 > 25; "
         "t0000 scored higher but roam/cost 31.2 > 25"
     )
-    assert ranked(sweep.plan, list(read(sweep.paths.journal))) == ["t0002", "t0001", "t0004"]
+    assert ranked(sweep.plan, sweep.record) == ["t0002", "t0001", "t0004"]
 
 
 def test_a_confirmation_that_breaks_a_limit_is_not_first_either(swept):
@@ -203,8 +205,8 @@ def test_judging_begins_after_the_grace_period(swept):
     sweep = swept(search={"trials": 4, "sampler": "random"}, stop=ASHA)
     assert sweep.plan.spec.stop.grace_steps == 20
     assert sweep.plan.rungs == (20, 40, 80)
-    requests = search_requests(sweep.plan, sweep.desk, sweep.search, [])
-    names = [next(requests)["trial"] for _ in range(3)]
+    requests = search_requests(sweep.plan, sweep.desk, sweep.search)
+    names = [next(requests).trial for _ in range(3)]
     for name in names[:2]:
         course(sweep, name, [(10, 9.0, 0.0), (20, 9.0, 0.0)])
     # Worst at everything within the grace period, then feasible and good: a safe late starter.
@@ -214,8 +216,8 @@ def test_judging_begins_after_the_grace_period(swept):
 
 def test_more_return_does_not_buy_off_a_broken_limit(swept):
     sweep = swept(search={"trials": 4, "sampler": "random"}, stop=ASHA)
-    requests = search_requests(sweep.plan, sweep.desk, sweep.search, [])
-    safe, unsafe = (next(requests)["trial"] for _ in range(2))
+    requests = search_requests(sweep.plan, sweep.desk, sweep.search)
+    safe, unsafe = (next(requests).trial for _ in range(2))
     course(sweep, safe, [(20, 1.0, 10.0)])
     (decision,) = course(sweep, unsafe, [(20, 99.0, 31.2)])
     assert (decision.action, decision.status) == ("stop", "pruned")
@@ -226,7 +228,7 @@ def test_more_return_does_not_buy_off_a_broken_limit(swept):
 
 def test_nobody_is_stopped_for_want_of_patience_within_the_grace_period(swept):
     sweep = swept(search={"trials": 2, "sampler": "random"}, stop={"patience": 2, "min_steps": 10})
-    name = next(search_requests(sweep.plan, sweep.desk, sweep.search, []))["trial"]
+    name = next(search_requests(sweep.plan, sweep.desk, sweep.search)).trial
     closer = [(10, 9.0, 90.0), (20, 8.0, 80.0), (30, 7.0, 70.0), (40, 6.0, 60.0)]
     assert {decision.action for decision in course(sweep, name, closer)} == {"continue"}
     further = course(sweep, name, [(50, 99.0, 61.0), (60, 99.0, 62.0)])
@@ -235,14 +237,13 @@ def test_nobody_is_stopped_for_want_of_patience_within_the_grace_period(swept):
 
 def test_a_study_that_was_lost_is_told_the_same_again(swept, tmp_path: Path):
     sweep = swept(search={"trials": 2, "sampler": "random"}, stop=ASHA)
-    name = next(search_requests(sweep.plan, sweep.desk, sweep.search, []))["trial"]
+    name = next(search_requests(sweep.plan, sweep.desk, sweep.search)).trial
     course(sweep, name, [(10, 9.0, 90.0), (20, 8.0, 80.0), (40, 7.0, 7.0)])
     sweep.desk.receive(name, [evaluated(100, 7.0, 7.0)], True, None)
     told = sweep.search.study.trials[0].intermediate_values
     assert list(told) == [20, 40, 100]
-    facts = list(read(sweep.paths.journal))
     again = open_search(
-        sweep.plan, sweep.home, Home(tmp_path / "new").sweep("safe"), facts, lambda kind, **data: None
+        sweep.plan, sweep.home, Home(tmp_path / "new").sweep("safe"), sweep.record, lambda event: None
     )
     assert again.study.trials[0].intermediate_values == told
     again.close()

@@ -8,30 +8,31 @@ from pathlib import Path
 import pytest
 from flowsweep.platform.errors import Refused, UserError, UserErrors
 from flowsweep.platform.going_on.provenance import provenance
+from flowsweep.platform.journal.events import SweepStarted
+from flowsweep.platform.journal.journal import Journal, read
+from flowsweep.platform.journal.state import SweepState
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal, read
 from flowsweep.platform.record.results import best, front_rows, leaderboard, read_sweep, tables
 from flowsweep.platform.report.sections import report_page
 from flowsweep.platform.running.desk import Desk
 from flowsweep.platform.running.phases import confirmations, ranked, search_requests
 from flowsweep.platform.search.start import open_search
+from flowsweep.platform.sweep.goals import is_feasible
 from flowsweep.platform.sweep.plan import make_plan
+from flowsweep.trainables.events import Evaluated, Progress, Report
 
 RATE = {"tune.rate": {"low": 0.01, "high": 1.0, "log": True}, "tune.offset": {"low": -4.0, "high": 4.0}}
 BOTH = [{"metric": "tune/return"}, {"metric": "tune/loss", "direction": "minimize"}]
 FEW = {"tune.rate": {"values": [0.1, 0.5]}, "tune.offset": {"values": [0.0, 1.0]}}
 
 
-def reported(returned: float, loss: float) -> list[dict]:
+def reported(returned: float, loss: float) -> list[Report]:
     """What a worker says at the end of a trial, two seeds."""
-    at = {"stage": "tune", "step": 40, "steps": 40, "seeds": [0, 1], "cpu_s": 0.1}
+    at = {"stage": "tune", "step": 40, "steps": 40, "seeds": (0, 1), "cpu_s": 0.1}
     return [
-        {"kind": "progress", **at, "metrics": {"loss": [loss, loss]}},
-        {
-            "kind": "evaluated", **at, "metrics": {"return": [returned, returned]},
-            "episodes": [{}, {}], "episodes_spent": 2,
-        },
-    ]  # fmt: skip
+        Progress(**at, metrics={"loss": [loss, loss]}),
+        Evaluated(**at, metrics={"return": [returned, returned]}, episodes=({}, {}), episodes_spent=2),
+    ]
 
 
 @pytest.fixture
@@ -44,12 +45,12 @@ def sweep(toy_sweep, tmp_path: Path):
         plan = make_plan(toy_sweep(**changes), home)
         paths = home.sweep(plan.spec.name)
         with Journal(paths.journal) as journal:
-            journal.append("sweep_started", **provenance(plan))
-            search = open_search(plan, home, paths, [], journal.append)
-            desk = Desk(journal, plan.spec, search)
-            for request in search_requests(plan, desk, search, []):
-                params = {"rate": request["configs"]["tune"]["rate"], **request["configs"]["tune"]}
-                desk.receive(request["trial"], reported(*value(params)), True, None)
+            state = SweepState.of([journal.append(SweepStarted(**provenance(plan)))], paths)
+            search = open_search(plan, home, paths, state, journal.append)
+            desk = Desk(journal, plan.spec, search, state=state)
+            for request in search_requests(plan, desk, search):
+                params = {"rate": request.configs["tune"]["rate"], **request.configs["tune"]}
+                desk.receive(request.trial, reported(*value(params)), True, None)
             assert search.close() == 0
         return plan, read_sweep(paths), search
 
@@ -77,7 +78,7 @@ def test_several_objectives_give_a_front_whose_first_is_best_in_the_leading_one(
     assert [trial.values for trial in search.study.trials] == [
         [record.trials[f"t{i:04d}"].values[m] for m in ("tune/return", "tune/loss")] for i in range(12)
     ]
-    assert ranked(plan, list(read(record.paths.journal)))[: len(front)] == front
+    assert ranked(plan, record)[: len(front)] == front
     columns = tables(record)["trials"]
     assert columns.column("tune/loss").to_pylist() == [t.values["tune/loss"] for t in record.trials.values()]
 
@@ -108,8 +109,7 @@ def test_what_breaks_a_limit_is_told_ranked_last_and_never_confirmed(sweep):
     assert {row.feasible for row in rows} == {True, False}
     assert [row.feasible for row in rows] == sorted((row.feasible for row in rows), reverse=True)
     assert best(record).metrics["tune/loss"] <= 4
-    facts = list(read(record.paths.journal))
-    assert all(record.trials[name].feasible for name in ranked(plan, facts))
+    assert all(is_feasible(record.trials[name].excess) for name in ranked(plan, record))
     for frozen in search.study.trials:
         excess = frozen.values and record.trials[frozen.user_attrs["trial"]].excess
         assert frozen.constraints == excess
@@ -121,7 +121,7 @@ def test_where_nobody_keeps_the_limits_the_nearest_is_confirmed_and_said_to_brea
         trade, constraints=["tune/loss <= -1"], space=RATE, search={"trials": 4, "sampler": "random"}
     )
     nearest = min(record.trials.values(), key=lambda trial: trial.excess["tune/loss <= -1"]).trial
-    assert ranked(plan, list(read(record.paths.journal)))[0] == nearest
+    assert ranked(plan, record)[0] == nearest
     assert best(record).trial == nearest
     assert not best(record).feasible
 
@@ -139,7 +139,7 @@ def test_a_repeat_is_answered_from_the_record_and_counts(sweep):
     rows = leaderboard(record)
     assert [row.rank for row in rows if row.repeats] == [None] * len(repeats)
     assert sorted(row.rank for row in rows if row.rank) == list(range(1, len(rows) - len(repeats) + 1))
-    assert not set(ranked(plan, list(read(record.paths.journal)))) & {trial.trial for trial in repeats}
+    assert not set(ranked(plan, record)) & {trial.trial for trial in repeats}
     own = [trial for trial in search.study.trials if "trial" in trial.user_attrs]
     assert [trial.value for trial in own] == [trial.value for trial in record.trials.values()]
 
@@ -147,7 +147,7 @@ def test_a_repeat_is_answered_from_the_record_and_counts(sweep):
 def test_a_search_with_nothing_left_to_propose_ends_with_the_reason(sweep):
     _, record, _ = sweep(trade, space=FEW, search={"trials": 16, "sampler": "grid"})
     assert len(record.phase("search")) == 4
-    said = [fact.data["reason"] for fact in read(record.paths.journal) if fact.kind == "search_ended"]
+    said = [fact.event.reason for fact in read(record.paths.journal) if fact.event.kind == "search_ended"]
     assert said == ["all 4 configurations of the space have been proposed"]
 
 
@@ -163,8 +163,8 @@ def test_an_earlier_sweep_is_learnt_from_where_its_trials_fit(sweep):
     taken = [trial for trial in search.study.trials if "from" in trial.user_attrs]
     assert [t.user_attrs["from"] for t in taken] == [f"before/{t.trial}" for t in fitting]
     assert [t.value for t in taken] == [t.value for t in fitting]
-    fact = next(fact for fact in read(record.paths.journal) if fact.kind == "warm_started")
-    assert fact.data["sweeps"] == [
+    fact = next(fact for fact in read(record.paths.journal) if fact.event.kind == "warm_started")
+    assert list(fact.event.sweeps) == [
         {"sweep": "before", "taken": len(fitting), "left_out": {"tune.offset is out of range": 10 - len(fitting)},
          "differs": []}
     ]  # fmt: skip
@@ -239,9 +239,8 @@ def test_what_cannot_work_is_said_before_anything_starts(toy_sweep, tmp_path, ch
 
 def test_confirmations_take_the_front_in_its_order(sweep):
     plan, record, search = sweep(trade, objective=BOTH, space=RATE, search={"trials": 8, "sampler": "random"})
-    facts = list(read(record.paths.journal))
     with Journal(record.paths.journal) as journal:
-        desk = Desk(journal, plan.spec, search)
-        named = [request["trial"] for request in confirmations(plan, desk, search, facts)]
+        desk = Desk(journal, plan.spec, search, state=record)
+        named = [request.trial for request in confirmations(plan, desk, search)]
     first_two = [row.trial for row in front_rows(record)][:2]
     assert named[:2] == [f"confirm-{rank}-{name}" for rank, name in enumerate(first_two, 1)]

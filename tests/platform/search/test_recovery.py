@@ -6,7 +6,8 @@ from pathlib import Path
 
 import optuna
 import pytest
-from flowsweep.platform.record.journal import Fact
+from flowsweep.platform.journal.events import Entry, TrialProposed
+from flowsweep.platform.journal.state import SweepState
 from flowsweep.platform.search.bridge import StudySearch
 from flowsweep.platform.search.recovery import reconcile
 from flowsweep.platform.sweep.search_spec import Search
@@ -28,8 +29,8 @@ def opened(storage: str) -> StudySearch:
     return StudySearch("s", storage, search, SPACE, "maximize", optuna.pruners.NopPruner(), context="c")
 
 
-def proposed(name: str, rate: float) -> Fact:
-    return Fact(0, 0.0, "trial_proposed", name, {"phase": "search", "params": {"tune.rate": rate}})
+def proposed(name: str, rate: float) -> Entry:
+    return Entry(seq=0, time=0.0, trial=name, event=TrialProposed(phase="search", params={"tune.rate": rate}))
 
 
 def test_a_fixed_point_whose_driver_died_before_putting_it_on_record_is_proposed_again(storage):
@@ -37,7 +38,7 @@ def test_a_fixed_point_whose_driver_died_before_putting_it_on_record_is_proposed
     search.propose()
     search.settle()
     search = opened(storage)
-    reconcile(search, [])
+    reconcile(search, SweepState())
     assert sorted(search.propose().params["tune.rate"] for _ in range(3)) == [0.1, 0.2, 0.3]
 
 
@@ -50,7 +51,7 @@ def test_a_trial_written_in_part_is_made_whole_and_can_be_told(written, storage)
         if "parameter" in written:
             trial.suggest_float("tune.rate", 0.0, 1.0)
     search = opened(storage)
-    reconcile(search, [proposed("t0000", 0.1)])
+    reconcile(search, SweepState.of([proposed("t0000", 0.1)]))
     search.reopen("t0000")
     search.tell("t0000", "finished", 0.5, "")
     assert search.propose().params["tune.rate"] == 0.2

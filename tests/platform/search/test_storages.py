@@ -16,13 +16,15 @@ from pathlib import Path
 import optuna
 import pytest
 from flowsweep.platform.errors import Unreachable, UserError
+from flowsweep.platform.journal.events import Entry, SweepStarted, TrialEnded, TrialProposed
+from flowsweep.platform.journal.state import SweepState
 from flowsweep.platform.paths import SweepPaths
-from flowsweep.platform.record.journal import Fact
 from flowsweep.platform.search.bridge import StudySearch
 from flowsweep.platform.search.recovery import reconcile
 from flowsweep.platform.search.storages import check_setting, check_storage, open_storage, study_name
 from flowsweep.platform.sweep.search_spec import Search
 from flowsweep.search_spaces.parameters import Integer, Real
+from flowsweep.trainables.events import Evaluated
 from optuna.trial import TrialState
 
 SPACE = {"s.rate": Real(low=0.0, high=1.0), "s.depth": Integer(low=1, high=9)}
@@ -182,21 +184,28 @@ def test_a_study_that_is_lost_is_made_again_from_the_journal(tmp_path):
     search = opened("sqlite", SweepPaths(tmp_path / "a"))
     proposals = [search.propose() for _ in range(4)]
     ends = ["finished", "pruned", None, "diverged"]
-    facts = [
-        Fact(i, 0.0, "trial_proposed", p.trial, {"phase": "search", "params": dict(p.params)})
+    spec = {"objective": {"metric": "tune/return", "direction": "maximize"}}
+    facts = [Entry(seq=0, time=0.0, event=SweepStarted(spec=spec))]
+    facts += [
+        Entry(seq=i, time=0.0, trial=p.trial, event=TrialProposed(params=dict(p.params), through="tune"))
         for i, p in enumerate(proposals)
         if i != 2
     ]
     for proposal, end in zip(proposals, ends, strict=True):
-        facts.append(Fact(9, 0.0, "evaluated", proposal.trial, {"step": 10, "value": 0.25}))
+        if proposal is proposals[2]:  # never put on record
+            continue
+        scored = Evaluated(stage="tune", step=10, steps=40, seeds=(0,), metrics={"return": [0.25]})
+        facts.append(Entry(seq=9, time=0.0, trial=proposal.trial, event=scored))
         if end:
             facts.append(
-                Fact(9, 0.0, "trial_ended", proposal.trial, {"status": end, "value": 0.5, "reason": end})
+                Entry(
+                    seq=9, time=0.0, trial=proposal.trial, event=TrialEnded(status=end, value=0.5, reason=end)
+                )
             )
     search.close()
 
     made = opened("sqlite", SweepPaths(tmp_path / "b"))
-    reconcile(made, facts, lambda fact: fact.data.get("value") if fact.kind == "evaluated" else None)
+    reconcile(made, SweepState.of(facts), lambda step, latest: latest["return"])
     trials = made.study.trials
     assert [t.state for t in trials] == [
         TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from flowsweep.platform.errors import Unreachable, UserError
+from flowsweep.platform.journal.events import SweepStarted
 from flowsweep.platform.paths import Home
 from flowsweep.platform.store.base import StageClaim
 from flowsweep.platform.store.object_files import check_writable, checked_address
@@ -267,11 +268,11 @@ def test_the_doctor_asks_the_store_the_environment_names(place, home, monkeypatc
 
 
 def test_the_stages_command_says_which_sweeps_keep_theirs_elsewhere(toy_sweep, home, run, tmp_path):
-    from flowsweep.platform.record.journal import Journal
+    from flowsweep.platform.journal.journal import Journal
 
     spec = toy_sweep(name="away", storage={"stages": str(tmp_path / "team")}).model_dump(mode="json")
     with Journal(home.sweep("away").journal) as journal:
-        journal.append("sweep_started", name="away", spec=spec)
+        journal.append(SweepStarted(name="away", spec=spec))
     said = run("stages")[1]
     assert f"1 sweep keeps its stages in {tmp_path / 'team'}" in " ".join(said.split())
     assert "keeps its stages" not in run("stages", "--store", str(tmp_path / "team"))[1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from flowsweep.platform.journal.journal import Journal, read
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal, read
 from flowsweep.platform.store.stage_use import StoredStage, saved_by_removed, stored_stages, sweep_uses
 from flowsweep.platform.store.stages import StageStore
 
@@ -26,10 +26,10 @@ def test_what_reuse_saved_is_counted_over_the_journals_of_all_sweeps(walked):
     shared, alone = stored(home)
     assert (shared.stage, shared.seed, shared.steps, shared.reused) == ("base", 0, 40, 2)
     told = [
-        f.data["saved_cpu_s"]
+        f.event.saved_cpu_s
         for name in ("second", "third")
         for f in read(home.sweep(name).journal)
-        if f.kind == "stage_reused"
+        if f.event.kind == "stage_reused"
     ]
     assert shared.saved_cpu_s == pytest.approx(sum(told)) == pytest.approx(2 * shared.cpu_s)
     assert [name for name, _ in shared.users] == ["first", "second", "third"]

@@ -6,8 +6,9 @@ import pytest
 from flowsweep.platform.errors import Refused
 from flowsweep.platform.going_on.provenance import provenance
 from flowsweep.platform.going_on.taking_up import Going, check_going
+from flowsweep.platform.journal.events import SweepStarted
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import Home
-from flowsweep.platform.record.journal import Journal
 from flowsweep.platform.sweep.plan import make_plan
 from flowsweep.platform.sweep.spec import SweepSpec
 from flowsweep.trainables.config import parse
@@ -21,7 +22,7 @@ def test_a_driver_that_died_before_the_first_fact_has_not_taken_the_name(toy_sys
         pass
     check_going(plan, paths, Going())
     with Journal(paths.journal) as journal:
-        journal.append("sweep_started", **provenance(plan))
+        journal.append(SweepStarted(**provenance(plan)))
     with pytest.raises(Refused, match="a sweep of this name exists"):
         check_going(plan, paths, Going())
     check_going(plan, paths, Going(resume=True))

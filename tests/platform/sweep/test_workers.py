@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from flowsweep.platform.errors import UserError
+from flowsweep.platform.journal.events import SweepStarted, TrialProposed
 from flowsweep.platform.sweep.plan import concurrent_trials
 from flowsweep.platform.sweep.resolve import resolve
 from flowsweep.platform.sweep.room import Demand, Node, trials_beside
@@ -115,12 +116,12 @@ def test_the_plan_shows_how_many_compute_a_stage(toy_sweep, tmp_path, monkeypatc
 
 def test_a_rerun_is_by_one_worker_and_says_so(toy_sweep, tmp_path):
     from flowsweep.platform.going_on.provenance import provenance
+    from flowsweep.platform.journal.journal import Journal
     from flowsweep.platform.paths import Home
-    from flowsweep.platform.record.journal import Journal
     from flowsweep.platform.rerun import rerun
     from flowsweep.platform.store.stages import StageStore
     from flowsweep.platform.sweep.plan import make_plan
-    from flowsweep.trainables.request import TrialRequest
+    from flowsweep.trainables.request import TrialRequest, Workers
     from flowsweep.trainables.source_ref import SourceRef
     from flowsweep.trainables.walk import Walk
 
@@ -131,13 +132,12 @@ def test_a_rerun_is_by_one_worker_and_says_so(toy_sweep, tmp_path):
         configs=plan.resolved.trial_configs({}), seeds=(0,),
         through="tune", episodes=2,
     )  # fmt: skip
-    spread = {**request.model_dump(mode="json"), "workers": {"counts": {"base": 3}}}
+    spread = request.model_copy(update={"workers": Workers(counts={"base": 3})})
     with Journal(paths.journal) as journal:
-        journal.append("sweep_started", **provenance(plan))
-        journal.append("trial_proposed", "t0", phase="search", params={}, request=spread)
+        journal.append(SweepStarted(**provenance(plan)))
+        journal.append(TrialProposed(phase="search", params={}, through="tune", seeds=(0,), request=spread), "t0")
         for event in Walk(request, StageStore(home.stages), tmp_path / "walk"):
-            data = event.to_json()
-            journal.append(data.pop("kind"), "t0", **data)
+            journal.append(event, "t0")
     verdict = rerun(paths, home, "t0")
     assert verdict.verdict == "reproduced"
     [change] = [change for change in verdict.changes if change.startswith("workers")]

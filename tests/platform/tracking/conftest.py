@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from flowsweep.platform.journal.events import EVENTS, SweepStarted, TrialEnded, TrialProposed
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import SweepPaths
-from flowsweep.platform.record.journal import Journal
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
@@ -21,28 +22,23 @@ class Sweep:
 
     def start(self) -> None:
         dataset = {"name": "D4RL/pointmaze/large-v2", "fingerprint": "f" * 64}
-        self.journal.append(
-            "sweep_started", name=self.paths.name, spec={"system": "fidec"}, code_version="0123abc", dataset=dataset,
-            host="here", device="cpu",
-        )  # fmt: skip
+        self.journal.append(SweepStarted(name=self.paths.name, spec={"system": "fidec"}, code_version="0123abc", source={"kind": "dataset", **dataset}, host="here", device="cpu"))  # fmt: skip
 
     def propose(self, trial: str, kl_radius: float = 0.01) -> None:
         configs = {"refine": {"kl_radius": kl_radius, "steps": 100, "critic": {"layers": [256, 256]}}}
-        self.journal.append(
-            "trial_proposed", trial, number=int(trial[1:]), phase="search", params={"refine.kl_radius": kl_radius},
-            configs=configs, seeds=[0, 1], through="refine",
-        )  # fmt: skip
+        self.journal.append(TrialProposed(number=int(trial[1:]), phase="search", params={"refine.kl_radius": kl_radius}, configs=configs, seeds=[0, 1], through="refine"), trial)  # fmt: skip
 
     def report(
         self, trial: str, step: int, value: float = 0.5, kind: str = "progress", metric: str = "critic_loss", **more
     ) -> None:  # fmt: skip
-        self.journal.append(
-            kind, trial, stage="refine", step=step, steps=100, seeds=[0, 1], metrics={metric: [value, value + 1]},
-            cpu_s=1, **more,
+        event = EVENTS[kind](
+            stage="refine", step=step, steps=100, seeds=[0, 1], metrics={metric: [value, value + 1]}, cpu_s=1,
+            **more,
         )  # fmt: skip
+        self.journal.append(event, trial)
 
     def end(self, trial: str, status: str, reason: str = "", value: float | None = None) -> None:
-        self.journal.append("trial_ended", trial, status=status, reason=reason, value=value)
+        self.journal.append(TrialEnded(status=status, reason=reason, value=value), trial)
 
     def tracked(self, uri: str, experiment: str) -> dict:
         """What MLflow has: run name to (run, points by metric key). Fails when a run is there twice."""

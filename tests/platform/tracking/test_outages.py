@@ -16,6 +16,7 @@ from flowsweep.platform.errors import Unreachable
 from flowsweep.platform.tracking.check import check_tracker
 from flowsweep.platform.tracking.runs import trial_run
 from flowsweep.platform.tracking.tracker import Tracker, catch_up, tracker_status
+from flowsweep.trainables.events import Produced
 
 
 def wait_until(true, timeout_s: float = 180.0) -> None:
@@ -106,7 +107,7 @@ def test_a_server_killed_during_a_sweep_and_started_again_has_everything_once(sw
         for step in range(200, 400):
             sweep.report("t0", step)
         (sweep.paths.root / "curve.png").write_bytes(b"a plot")
-        sweep.journal.append("artifact", "t0", path="curve.png", role="plot")
+        sweep.journal.append(Produced(path="curve.png", role="plot"), "t0")
         wait_until(lambda: tracker.status().error is not None)
         assert tracker.status().unsent == 201
         server.start()

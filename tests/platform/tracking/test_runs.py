@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from flowsweep.platform.record.journal import Fact
+from flowsweep.platform.journal.events import EVENTS, Entry, TrialEnded, TrialProposed
 from flowsweep.platform.tracking.runs import translate, trial_run
+from flowsweep.trainables.events import Progress
 
 SEEDS = [0, 1]
 
@@ -14,7 +15,10 @@ def metrics(*facts: tuple[str, dict]) -> list[tuple[str, float]]:
         "trial_proposed",
         {"phase": "search", "params": {}, "configs": {}, "seeds": SEEDS, "through": "tune"},
     )
-    told = [Fact(seq, 0.0, kind, "t0", data) for seq, (kind, data) in enumerate([proposed, *facts])]
+    told = [
+        Entry(seq=seq, time=0.0, trial="t0", event=EVENTS[kind](**data))
+        for seq, (kind, data) in enumerate([proposed, *facts])
+    ]
     unfit: list[str] = []
     update = translate(told, {}, {}, unfit)[trial_run("t0")]
     assert not unfit
@@ -22,7 +26,13 @@ def metrics(*facts: tuple[str, dict]) -> list[tuple[str, float]]:
 
 
 def progress(step: int) -> dict:
-    return {"stage": "refine", "step": step, "seeds": SEEDS, "metrics": {"critic_loss": [0.5, 1.5]}}
+    return {
+        "stage": "refine",
+        "step": step,
+        "steps": 40,
+        "seeds": SEEDS,
+        "metrics": {"critic_loss": [0.5, 1.5]},
+    }
 
 
 def ended(status: str, value: float) -> tuple[str, dict]:
@@ -45,7 +55,8 @@ def test_what_reuse_saved_is_kept_for_each_seed():
 def test_steps_repeated_after_a_resume_are_sent_once():
     steps: dict = {}
     facts = [
-        Fact(n, 0.0, "progress", "t0", progress(step)) for n, step in enumerate((10, 20, 30, 20, 30, 40))
+        Entry(seq=n, time=0.0, trial="t0", event=Progress(**progress(step)))
+        for n, step in enumerate((10, 20, 30, 20, 30, 40))
     ]
     first = translate(facts[:3], steps, {}, [])[trial_run("t0")].metrics
     second = translate(facts[3:], steps, {}, [])[trial_run("t0")].metrics
@@ -54,10 +65,16 @@ def test_steps_repeated_after_a_resume_are_sent_once():
 
 
 def test_a_stage_trained_seed_by_seed_has_one_curve_per_seed():
-    facts = [Fact(0, 0.0, "trial_proposed", "t0", {"seeds": [0, 1]})]
+    facts = [Entry(seq=0, time=0.0, trial="t0", event=TrialProposed(seeds=[0, 1]))]
     for seed in (0, 1):
-        said = {"stage": "pretrain", "step": 5, "seeds": [seed], "metrics": {"loss": [float(seed)]}}
-        facts.append(Fact(1 + seed, 0.0, "progress", "t0", said))
+        said = {
+            "stage": "pretrain",
+            "step": 5,
+            "steps": 9,
+            "seeds": [seed],
+            "metrics": {"loss": [float(seed)]},
+        }
+        facts.append(Entry(seq=1 + seed, time=0.0, trial="t0", event=Progress(**said)))
     points = translate(facts, {}, {}, [])[trial_run("t0")].metrics
     assert [(key, value) for key, value, _, _ in points] == [
         ("pretrain/loss.seed_0", 0.0),
@@ -67,9 +84,17 @@ def test_a_stage_trained_seed_by_seed_has_one_curve_per_seed():
 
 def test_a_fact_that_makes_no_sense_does_not_hold_up_the_others():
     unfit: list[str] = []
-    facts = [Fact(3, 0.0, "progress", "t0", {"stage": "refine"}), Fact(4, 0.0, "progress", "t0", progress(1))]
+    facts = [
+        Entry(
+            seq=3,
+            time=0.0,
+            trial="t0",
+            event=Progress(stage="refine", step=1, steps=2, seeds=(0, 1), metrics={"loss": [0.5]}),
+        ),
+        Entry(seq=4, time=0.0, trial="t0", event=Progress(**progress(2))),
+    ]
     assert len(translate(facts, {}, {}, unfit)[trial_run("t0")].metrics) == 3
-    assert unfit == ["fact 3 (progress): KeyError 'step'"]
+    assert unfit == ["entry 3 (progress): ValueError zip() argument 2 is shorter than argument 1"]
 
 
 @pytest.mark.parametrize(
@@ -85,10 +110,10 @@ def test_a_fact_that_makes_no_sense_does_not_hold_up_the_others():
     ],
 )
 def test_every_way_to_end_keeps_its_own_word_beside_mlflows(status, expected):
-    fact = Fact(0, 1.0, "trial_ended", "t0", {"status": status, "reason": "because", "value": None})
+    failures = {"diverged": "diverged", "out_of_memory": "out_of_memory", "failed": "code_error"}
+    ended = TrialEnded(status=status, reason="because", failure=failures.get(status))
+    fact = Entry(seq=0, time=1.0, trial="t0", event=ended)
     update = translate([fact], {}, {}, [])[trial_run("t0")]
     assert (update.status, update.end_ms) == (expected, 1000)
-    # Records from before failures had classes are read by their status.
-    failures = {"diverged": "diverged", "out_of_memory": "out_of_memory", "failed": "code_error"}
     failure = {"flowsweep.failure": failures[status]} if status in failures else {}
     assert update.tags == {"flowsweep.status": status, "flowsweep.reason": "because", **failure}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flowsweep.platform.journal.events import SweepEnded, TrialStopped
 from flowsweep.platform.tracking.runs import SWEEP, stage_run, trial_run
 from flowsweep.platform.tracking.tracker import catch_up, tracker_status
+from flowsweep.trainables.events import Produced, StageComputed, StageReused
 
 KEY = "ab" * 32
 
@@ -14,7 +16,7 @@ def test_a_sweep_its_trials_and_its_stages_become_runs_that_point_at_each_other(
     sweep.start()
     sweep.propose("t0")
     sweep.journal.append(
-        "stage_computed", "t0", stage="pretrain", key=KEY, seed=0, steps=9, cpu_s=3.5, wall_s=4, bytes=7
+        StageComputed(stage="pretrain", key=KEY, seed=0, steps=9, cpu_s=3.5, wall_s=4, bytes=7), "t0"
     )
     sweep.report("t0", 50)
     sweep.report("t0", 100, 0.25, "evaluated", "success_rate", episodes=[{}, {}], episodes_spent=20)
@@ -22,14 +24,14 @@ def test_a_sweep_its_trials_and_its_stages_become_runs_that_point_at_each_other(
         path = sweep.paths.trials / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(place)
-    sweep.journal.append("artifact", "t0", path="trials/t0/config.json", role="config")
-    sweep.journal.append("artifact", "t0", path="trials/t0/step_100", role="checkpoint")
+    sweep.journal.append(Produced(path="trials/t0/config.json", role="config"), "t0")
+    sweep.journal.append(Produced(path="trials/t0/step_100", role="checkpoint"), "t0")
     sweep.end("t0", "finished", "all steps done", 0.75)
     sweep.propose("t1")
-    sweep.journal.append("stage_reused", "t1", stage="pretrain", key=KEY, seed=0, saved_cpu_s=3.5)
-    sweep.journal.append("decision", "t1", action="stop", rule="median", reason="below the median")
+    sweep.journal.append(StageReused(stage="pretrain", key=KEY, seed=0, saved_cpu_s=3.5), "t1")
+    sweep.journal.append(TrialStopped(rule="median", reason="below the median"), "t1")
     sweep.end("t1", "pruned", "median: below the median")
-    sweep.journal.append("sweep_ended", status="finished", reason="2 of 2 trials")
+    sweep.journal.append(SweepEnded(status="finished", reason="2 of 2 trials"))
     assert catch_up(sweep.paths, database, "flowsweep/links") == 13
     assert catch_up(sweep.paths, database) == 0
 
@@ -100,8 +102,8 @@ def test_what_the_tracker_refuses_is_noted_and_the_rest_arrives(sweep, database)
     sweep.start()
     sweep.propose("t0", 0.01)
     sweep.propose("t0", 0.02)  # Params cannot be changed at the tracker.
-    sweep.journal.append("artifact", "t0", path="../../etc/passwd", role="config")
-    sweep.journal.append("artifact", "t0", path="media/gone.png", role="media")
+    sweep.journal.append(Produced(path="../../etc/passwd", role="config"), "t0")
+    sweep.journal.append(Produced(path="media/gone.png", role="media"), "t0")
     sweep.report("t0", 1)
     catch_up(sweep.paths, database, "flowsweep/refused")
     sweep.propose("t0", 0.03)

@@ -3,11 +3,13 @@
 import math
 
 import pytest
+from flowsweep.platform.journal.events import SweepStarted, TrialEnded, TrialProposed
+from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.paths import Home
 from flowsweep.platform.record.findings import findings
-from flowsweep.platform.record.journal import Journal
 from flowsweep.platform.record.results import read_sweep
 from flowsweep.trainables.base import Evidence
+from flowsweep.trainables.events import Progress
 from flowsweep.trainables.fidec import JOINT_SYSTEM, SYSTEM
 from flowsweep.trainables.fidec.config import PoolsConfig, PretrainConfig, RefineConfig
 from flowsweep.trainables.fidec.joint_config import JointConfig
@@ -136,26 +138,14 @@ def test_a_sweep_whose_radius_never_binds_says_so(start, small, tmp_path):
             "dataset": "d",
             "objective": {"metric": "refine/return", "direction": "maximize"},
         }
-        journal.append("sweep_started", name="s", spec=spec)
+        journal.append(SweepStarted(name="s", spec=spec))
         for name, radius in (("t0", 50.0), ("t1", 90.0)):
             config = small("refine", kl_radius=radius, residual_form="tanh", residual_scale=0.5)
             configs = {"refine": config, "pools": small("pools"), "pretrain": small("pretrain")}
-            journal.append(
-                "trial_proposed", name, phase="search", params={"refine.kl_radius": radius}, seeds=[0],
-                configs={stage: chosen.model_dump(mode="json") for stage, chosen in configs.items()}, through="refine",
-            )  # fmt: skip
+            journal.append(TrialProposed(phase="search", params={"refine.kl_radius": radius}, seeds=[0], configs={stage: chosen.model_dump(mode="json") for stage, chosen in configs.items()}, through="refine"), name)  # fmt: skip
             learner = start("refine", [(config, 0)])
-            journal.append(
-                "progress",
-                name,
-                stage="refine",
-                step=5,
-                steps=5,
-                seeds=[0],
-                metrics=learner.advance(5),
-                cpu_s=0.1,
-            )
-            journal.append("trial_ended", name, status="finished", reason="", value=None)
+            journal.append(Progress(stage="refine", step=5, steps=5, seeds=[0], metrics=learner.advance(5), cpu_s=0.1), name)
+            journal.append(TrialEnded(status="finished", reason="", value=None), name)
     found = {one.rule: one for one in findings(read_sweep(paths))}
     assert found.keys() == {"warning", "constraint_slack"}
     assert found["constraint_slack"].setting == "refine.kl_radius"

@@ -14,7 +14,16 @@ import threading
 import numpy as np
 import pytest
 from flowsweep.platform.errors import Refused, UserError
-from flowsweep.platform.record.journal import Journal, read, tail, writer_of
+from flowsweep.platform.journal.events import (
+    Recovered,
+    SweepEnded,
+    SweepResumed,
+    SweepStarted,
+    TrialPlaced,
+    TrialStopped,
+)
+from flowsweep.platform.journal.journal import Journal, read, tail, writer_of
+from flowsweep.trainables.events import Progress
 
 
 @pytest.fixture
@@ -33,35 +42,37 @@ def spawn(code: str, *args: object) -> subprocess.Popen:
 
 def test_facts_come_back_in_order_with_what_they_said(path):
     with Journal(path) as journal:
-        journal.append("sweep_started", name="maze-1")
-        written = journal.append(
-            "decision", "t0", action="stop", rule="median", reason="below the median at 500"
-        )
+        journal.append(SweepStarted(name="maze-1"))
+        written = journal.append(TrialStopped(rule="median", reason="below the median at 500"), "t0")
     facts = list(read(path))
-    assert [(fact.seq, fact.kind, fact.trial) for fact in facts] == [
+    assert [(fact.seq, fact.event.kind, fact.trial) for fact in facts] == [
         (0, "sweep_started", None),
-        (1, "decision", "t0"),
+        (1, "trial_stopped", "t0"),
     ]
     assert facts[1] == written
     assert list(read(path, after_seq=0)) == [written]
 
 
 def test_non_finite_numbers_survive_and_every_line_is_plain_json(path):
-    values = {"loss": [math.nan, math.inf, -math.inf, 1.5], "count": np.int64(3), "mean": np.float32("nan")}
+    values = {
+        "loss": [math.nan, math.inf, -math.inf, 1.5],
+        "count": [np.int64(3)],
+        "mean": [np.float32("nan")],
+    }
     with Journal(path) as journal:
-        journal.append("progress", "t0", metrics=values)
+        journal.append(Progress(stage="refine", step=1, steps=2, seeds=(0,), metrics=values), "t0")
     json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
-    back = next(iter(read(path))).data["metrics"]
+    back = next(iter(read(path))).event.metrics
     assert math.isnan(back["loss"][0])
     assert back["loss"][1:] == [math.inf, -math.inf, 1.5]
-    assert back["count"] == 3
-    assert math.isnan(back["mean"])
+    assert back["count"] == [3]
+    assert math.isnan(back["mean"][0])
 
 
 def test_a_torn_last_line_is_dropped_on_reading_and_removed_on_opening(path):
     with Journal(path) as journal:
-        journal.append("trial_placed", "t0", node="a")
-        journal.append("trial_placed", "t1", node="b")
+        journal.append(TrialPlaced(node="a"), "t0")
+        journal.append(TrialPlaced(node="b"), "t1")
     whole = path.read_bytes()
     for cut in range(1, len(whole.splitlines(keepends=True)[-1])):
         path.write_bytes(whole[:-cut])
@@ -69,9 +80,9 @@ def test_a_torn_last_line_is_dropped_on_reading_and_removed_on_opening(path):
     torn_bytes = len(path.read_bytes()) - path.read_bytes().index(b"\n") - 1
     with Journal(path) as journal:
         assert journal.recovered is not None
-        assert journal.recovered.data == {"dropped_bytes": torn_bytes}
-        journal.append("trial_placed", "t2", node="c")
-    assert [(fact.seq, fact.kind) for fact in read(path)] == [
+        assert journal.recovered.event == Recovered(dropped_bytes=torn_bytes)
+        journal.append(TrialPlaced(node="c"), "t2")
+    assert [(fact.seq, fact.event.kind) for fact in read(path)] == [
         (0, "trial_placed"),
         (1, "recovered"),
         (2, "trial_placed"),
@@ -80,16 +91,16 @@ def test_a_torn_last_line_is_dropped_on_reading_and_removed_on_opening(path):
 
 def test_an_undamaged_journal_continues_without_saying_it_recovered(path):
     with Journal(path) as journal:
-        journal.append("sweep_started")
+        journal.append(SweepStarted())
     with Journal(path) as journal:
         assert journal.recovered is None
-        assert journal.append("sweep_resumed").seq == 1
+        assert journal.append(SweepResumed()).seq == 1
 
 
 def test_a_damaged_line_in_the_middle_is_refused_by_its_number(path):
     with Journal(path) as journal:
         for trial in ("t0", "t1", "t2"):
-            journal.append("trial_placed", trial)
+            journal.append(TrialPlaced(), trial)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1].replace(b'"kind"', b"kind") + lines[2])
     with pytest.raises(UserError, match="line 2"):
@@ -99,12 +110,12 @@ def test_a_damaged_line_in_the_middle_is_refused_by_its_number(path):
 def test_a_gap_and_a_repeat_are_noticed(path):
     with Journal(path) as journal:
         for trial in ("t0", "t1", "t2"):
-            journal.append("trial_placed", trial)
+            journal.append(TrialPlaced(), trial)
     first, second, third = path.read_bytes().splitlines(keepends=True)
     for lines, said in (
-        (first + third, "line 2: fact 2, and 1 are missing before it"),
-        (second + third, "line 1: fact 1, and 1 are missing before it"),
-        (first + second + second + third, "line 3: fact 1, and it was there before"),
+        (first + third, "line 2: event 2, and 1 are missing before it"),
+        (second + third, "line 1: event 1, and 1 are missing before it"),
+        (first + second + second + third, "line 3: event 1, and it was there before"),
     ):
         path.write_bytes(lines)
         with pytest.raises(UserError, match=said):
@@ -118,8 +129,8 @@ def test_a_gap_and_a_repeat_are_noticed(path):
 @pytest.mark.parametrize(
     "line",
     [
-        "null", "[]", "5", '"text"', "{}", '{"seq": "a", "time": 0, "kind": "k"}', '{"seq": 0, "time": 0, "kind": 5}',
-        '{"seq": 0, "time": 0, "kind": "k", "data": []}', '{"seq": 0, "time": 0, "kind": "k", "trial": 7}',
+        "null", "[]", "5", '"text"', "{}", '{"seq": "a", "time": 0, "event": {"kind": "recovered"}}', '{"seq": 0, "time": 0, "event": 5}',
+        '{"seq": 0, "time": 0, "event": []}', '{"seq": 0, "time": 0, "event": {"kind": "recovered", "dropped_bytes": 1}, "trial": 7}',
         '{"seq": 0, "time": "now", "kind": "k"}', "[" * 100_000,
     ],
 )  # fmt: skip
@@ -143,10 +154,10 @@ def test_what_the_system_refuses_is_told_with_the_path(path, tmp_path, monkeypat
         with pytest.raises(UserError, match=f"{path}.*cannot be locked: No locks available"):
             Journal(path)
     journal = Journal(path)
-    journal.append("trial_placed", "t0")
+    journal.append(TrialPlaced(), "t0")
     monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(UserError, match=f"{path}.*cannot be forced to the disk"):
-        journal.append("sweep_ended")
+        journal.append(SweepEnded(status="finished"))
     with pytest.raises(UserError, match="forced to the disk"):
         journal.close()
     monkeypatch.undo()
@@ -169,7 +180,7 @@ def test_reading_a_journal_that_is_not_there_says_so(tmp_path):
 def test_a_second_writer_is_refused_and_told_who_holds_the_journal(path):
     code = (
         "import sys, pathlib, time\n"
-        "from flowsweep.platform.record.journal import Journal\n"
+        "from flowsweep.platform.journal.journal import Journal\n"
         "journal = Journal(pathlib.Path(sys.argv[1])); print('open', flush=True); time.sleep(60)"
     )
     holder = spawn(code, path)
@@ -189,9 +200,10 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_journal(path):
 def test_a_writer_killed_at_any_moment_leaves_a_gapless_record(path):
     code = (
         "import sys, pathlib\n"
-        "from flowsweep.platform.record.journal import Journal\n"
+        "from flowsweep.platform.journal.journal import Journal\n"
         "journal = Journal(pathlib.Path(sys.argv[1])); print('open', flush=True)\n"
-        "while True: print(journal.append('progress', 't0', filler='x' * 3000).seq, flush=True)"
+        "from flowsweep.platform.journal.events import Recovered, SearchEnded\n"
+        "while True: print(journal.append(SearchEnded(reason='x' * 3000)).seq, flush=True)"
     )
     last_seq = -1
     for _ in range(3):
@@ -214,23 +226,24 @@ def test_a_full_disk_is_explained_and_leaves_the_record_whole(path):
     code = (
         "import pathlib, resource, sys\n"
         "from flowsweep.platform.errors import UserError\n"
-        "from flowsweep.platform.record.journal import Journal\n"
+        "from flowsweep.platform.journal.events import Recovered, SearchEnded, SweepEnded, SweepStarted\n"
+        "from flowsweep.platform.journal.journal import Journal\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "journal = Journal(pathlib.Path(sys.argv[1])); journal.append('sweep_started')\n"
-        "try: journal.append('progress', filler='x' * 2000)\n"
+        "journal = Journal(pathlib.Path(sys.argv[1])); journal.append(SweepStarted())\n"
+        "try: journal.append(SearchEnded(reason='x' * 2000))\n"
         "except UserError as error: print(error)\n"
-        "print(journal.append('sweep_ended').seq)"
+        "print(journal.append(SweepEnded(status='finished')).seq)"
     )
     out, err = spawn(code, path).communicate()
     assert "cannot be written" in out, err
-    assert [(fact.seq, fact.kind) for fact in read(path)] == [(0, "sweep_started"), (1, "sweep_ended")]
+    assert [(fact.seq, fact.event.kind) for fact in read(path)] == [(0, "sweep_started"), (1, "sweep_ended")]
 
 
 def test_threads_do_not_mix_their_lines(path):
     with Journal(path) as journal:
         threads = [
             threading.Thread(
-                target=lambda n=n: [journal.append("progress", f"t{n}", i=i) for i in range(200)]
+                target=lambda n=n: [journal.append(TrialPlaced(pid=i), f"t{n}") for i in range(200)]
             )
             for n in range(4)
         ]
@@ -241,7 +254,7 @@ def test_threads_do_not_mix_their_lines(path):
     facts = list(read(path))
     assert [fact.seq for fact in facts] == list(range(800))
     for n in range(4):
-        assert [fact.data["i"] for fact in facts if fact.trial == f"t{n}"] == list(range(200))
+        assert [fact.event.pid for fact in facts if fact.trial == f"t{n}"] == list(range(200))
 
 
 def test_a_reader_that_keeps_its_place_sees_every_fact_once(path):
@@ -249,18 +262,18 @@ def test_a_reader_that_keeps_its_place_sees_every_fact_once(path):
     assert (seen, offset) == ([], 0)
     with Journal(path) as journal:
         for i in range(50):
-            journal.append("progress", "t0", i=i, filler="x" * (i * 7))
+            journal.append(TrialPlaced(pid=i, node="x" * (i * 7)), "t0")
             facts, offset = tail(path, offset, limit_bytes=64)
             seen += facts
     while facts:
         facts, offset = tail(path, offset, limit_bytes=64)
         seen += facts
-    assert [fact.data["i"] for fact in seen] == list(range(50))
+    assert [fact.event.pid for fact in seen] == list(range(50))
     assert offset == os.path.getsize(path)
 
 
 def test_a_place_beyond_the_end_is_refused(path):
     with Journal(path) as journal:
-        journal.append("sweep_started")
+        journal.append(SweepStarted())
     with pytest.raises(UserError, match="shorter"):
         tail(path, 10_000)

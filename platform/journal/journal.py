@@ -1,42 +1,10 @@
-"""The append-only record of a sweep: one JSON line per fact, written before anything else happens with it.
+"""The append-only record of a sweep: one JSON line per event, written before anything else happens with it.
 
-A line is ``{"seq": 7, "time": 1760000000.0, "kind": "decision", "trial": "t3", "data": {...}}``. Non-finite numbers
-are kept (see :mod:`flowsweep.trainables.lossless_json`). What each kind of fact says in ``data``:
+A line is ``{"seq": 7, "time": 1760000000.0, "trial": "t3", "event": {"kind": "trial_stopped", ...}}``; the events are in
+:mod:`.events`. Non-finite numbers are kept (see :mod:`flowsweep.trainables.lossless_json`).
 
-====================  ==================================================================================================
-``sweep_started``     name, spec, plan, code_version, code {versions, modules}, flowsweep_version, host, device, versions;
-                      dataset, environment or problem {name, fingerprint}: what is learnt from
-``sweep_resumed``     the same, as it is now; despite: changes of data or code it goes on over
-``sweep_ended``       status, reason
-``trial_proposed``    number, phase (search, confirm, baseline), params, configs, seeds, through, confirms (which trial)
-``trial_placed``      node, pid, device
-``places``            trials (that may run at once from now on), fit (the cluster, nothing else running there), reason
-``stage_computed``    stage, key, seed, steps, cpu_s, wall_s, bytes, reason (it had been stored or claimed before)
-``stage_reused``      stage, key, seed, saved_cpu_s
-``worker_lost``       stage, step (from which its work is taken up again), reason
-``progress``          stage, step, steps, seeds, metrics (name to one value per lane), cpu_s
-``evaluated``         stage, step, steps, seeds, metrics, episodes (per lane), episodes_spent, cpu_s
-``checkpoint``        stage, step, path
-``checkpoint_skipped``  stage, step, reason: there was no room for it; the trial goes on
-``checkpoint_damaged``  stage, step, reason, resumed_step: it was passed over for the one before
-``checkpoints_dropped``  paths, bytes, reason: to keep ``checkpoints.budget_gib``
-``checkpoints_over_budget``  bytes, reason: what is left may not be dropped
-``waiting``           stage, key, holder
-``decision``          action (stop), rule, reason; without a trial: action (no_more_trials)
-``search_ended``      reason: nothing was left to propose, though fewer trials were tried than asked for
-``warm_started``      sweeps: by name, trials taken and left out, with reasons
-``storage_behind``    reason: the study's storage cannot be written; what it lacks waits and follows
-``continued``         stage, step (of the checkpoint it was taken up again from), steps, seeds
-``trial_retried``     class, reason, lanes (seeds at once; null: all), asked (by a person), afresh (without its checkpoints)
-``trial_extended``    stage, previous_steps, steps, configs, request: it goes on to a later end
-``study_renewed``     study, of, reopened, outside: the search goes on in a new edition of its study (platform/going_on/renewal.py)
-``trial_ended``       status (finished, pruned, diverged, out_of_memory, preempted, failed, cancelled), reason, value,
-                      failure (class, where it failed)
-``artifact``          path (relative to the sweep's folder), role (checkpoint, config, plot, media)
-``recovered``         dropped_bytes: a torn last line was removed when the journal was opened again
-====================  ==================================================================================================
-
-Facts about a trial carry its id in ``trial``. A line without its newline was never finished and does not count: reading
+A line without its newline was never finished and does not count: reading
+A line without its newline was never finished and does not count: reading
 drops it, opening removes it. A damaged line anywhere else, a gap and a repeat are refused with their place, never skipped, because whoever
 resumes from a record with a hole in it would repeat or lose work without knowing.
 """
@@ -49,41 +17,22 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from ...trainables.lossless_json import dumps, loads
+from ...trainables.events import Event, StageComputed
+from ...trainables.lossless_json import MARK, dumps, loads
 from ...trainables.redaction import Redactor
 from ..errors import Refused, UserError
+from .events import Entry, Recovered, SweepEnded, SweepResumed, SweepStarted, TrialEnded
 
-ENDINGS = frozenset({"sweep_started", "sweep_resumed", "sweep_ended", "trial_ended", "stage_computed"})
-"""Kinds forced to the disk at once; with them goes every line before. The rest survives a killed process, but
+DURABLE = (SweepStarted, SweepResumed, SweepEnded, TrialEnded, StageComputed)
+"""Events forced to the disk at once; with them goes every line before. The rest survives a killed process, but
 not a machine that loses power within the next seconds."""
 
 
 MEND = "Put back a good copy of the file; or delete the sweep (`flowsweep delete`) and run it anew."
-
-
-@dataclass(frozen=True)
-class Fact:
-    """Something that happened, as the journal keeps it.
-
-    Attributes:
-        seq: position in the sweep, from 0.
-        time: unix seconds at the writer.
-        kind: see the table in this module.
-        trial: the trial concerned, if any.
-        data: what the kind says.
-    """
-
-    seq: int
-    time: float
-    kind: str
-    trial: str | None = None
-    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Journal:
@@ -114,28 +63,29 @@ class Journal:
         except BaseException:
             os.close(self._process_lock)
             raise
-        self.recovered: Fact | None = None
+        self.recovered: Entry | None = None
         """Set when opening had to remove a torn last line."""
         if dropped_bytes:
-            self.recovered = self.append("recovered", dropped_bytes=dropped_bytes)
+            self.recovered = self.append(Recovered(dropped_bytes=dropped_bytes))
 
-    def append(self, kind: str, trial: str | None = None, **data: Any) -> Fact:
-        """Write one fact, secrets taken out, and return it; when this returns, a killed process no longer loses it.
+    def append(self, event: Event, trial: str | None = None) -> Entry:
+        """Write one event, secrets taken out, and return its entry; when this returns, a killed process no longer loses it.
 
         Raises:
-            UserError: the disk is full or the file cannot be written; the record then ends before this fact.
+            UserError: the disk is full or the file cannot be written; the record then ends before this event.
         """
         with self._thread_lock:
-            fact = Fact(self._next_seq, time.time(), kind, trial, data)
-            line = dumps(vars(fact))
+            entry = Entry.model_construct(seq=self._next_seq, time=time.time(), trial=trial, event=event)
+            line = as_line(entry)
             if self._redactor.text(line) != line:  # a line in which something was replaced need not be JSON
-                fact = replace(fact, data=self._redactor.value(fact.data))
-                line = dumps(vars(fact))
+                values = self._redactor.value(event.to_json())
+                entry = entry.model_copy(update={"event": type(event).model_validate(values)})
+                line = as_line(entry)
             self._write(line.encode() + b"\n")
             self._next_seq += 1
-            if kind in ENDINGS:
+            if isinstance(event, DURABLE):
                 self._force()
-            return fact
+            return entry
 
     def _write(self, line: bytes) -> None:
         size = os.fstat(self._fd).st_size
@@ -175,12 +125,12 @@ class Journal:
         self.close()
 
 
-def read(path: Path, after_seq: int = -1) -> Iterator[Fact]:
-    """The facts of a journal in order, also while it is being written.
+def read(path: Path, after_seq: int = -1) -> Iterator[Entry]:
+    """Yield the entries of a journal in order, also while it is being written.
 
     Args:
         path: the journal's file.
-        after_seq: leave out facts up to and including this one.
+        after_seq: leave out entries up to and including this one.
 
     Raises:
         UserError: there is no such journal, or a line other than a torn last one is damaged.
@@ -194,21 +144,21 @@ def read(path: Path, after_seq: int = -1) -> Iterator[Fact]:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 return
-            fact = _parse(line, path, f"line {number}")
-            before = _next(before, fact.seq, path, f"line {number}")
-            if fact.seq > after_seq:
-                yield fact
+            entry = _parse(line, path, f"line {number}")
+            before = _next(before, entry.seq, path, f"line {number}")
+            if entry.seq > after_seq:
+                yield entry
 
 
-def tail(path: Path, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Fact], int]:
-    """The finished facts from a byte offset on, for a reader that keeps its place.
+def tail(path: Path, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Entry], int]:
+    """Return the finished entries from a byte offset on, for a reader that keeps its position.
 
     Args:
-        path: the journal's file; one that does not exist yet has no facts.
+        path: the journal's file; one that does not exist yet has no entries.
         offset: 0, or what an earlier call returned.
         limit_bytes: read about this much; a longer line is read whole.
 
-    Returns the facts, and the offset to continue from (unchanged when nothing was added).
+    Returns the entries, and the offset to continue from (unchanged when nothing was added).
 
     Raises:
         UserError: a line is damaged, or the file is shorter than the offset.
@@ -227,13 +177,13 @@ def tail(path: Path, offset: int, limit_bytes: int = 1 << 20) -> tuple[list[Fact
         if b"\n" not in chunk:
             chunk += journal.readline()
     end = chunk.rfind(b"\n") + 1
-    facts, place = [], offset
+    entries, position = [], offset
     for line in chunk[:end].splitlines(keepends=True):
-        facts.append(_parse(line, path, f"byte {place}"))
-        if len(facts) > 1 or not place:
-            _next(facts[-2].seq if len(facts) > 1 else -1, facts[-1].seq, path, f"byte {place}")
-        place += len(line)
-    return facts, place
+        entries.append(_parse(line, path, f"byte {position}"))
+        if len(entries) > 1 or not position:
+            _next(entries[-2].seq if len(entries) > 1 else -1, entries[-1].seq, path, f"byte {position}")
+        position += len(line)
+    return entries, position
 
 
 def writer_of(path: Path) -> str | None:
@@ -251,15 +201,36 @@ def writer_of(path: Path) -> str | None:
         os.close(lock)
 
 
-def _parse(line: bytes, path: Path, where: str) -> Fact:
+def as_line(entry: Entry) -> str:
+    """Return an entry as it is written, without the newline."""
+    return dumps({"seq": entry.seq, "time": entry.time, "trial": entry.trial, "event": entry.event.to_json()})
+
+
+def from_line(line: str | bytes) -> Entry:
+    """Return the entry that :func:`as_line` wrote.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = line.decode() if isinstance(line, bytes) else line
+    if MARK in text:  # a number that JSON has no word for
+        return Entry.model_validate(loads(text), strict=False)
+    return Entry.model_validate_json(text)
+
+
+def _parse(line: bytes, path: Path, where: str) -> Entry:
     try:
-        fact = Fact(**loads(line))
-        if not _has_form(fact):
-            raise ValueError("this is no fact")
-        if fact.trial and (fact.trial.startswith(".") or "/" in fact.trial):  # it is a folder's name
+        entry = from_line(line)
+        if entry.trial and (entry.trial.startswith(".") or "/" in entry.trial):  # it is a folder's name
             raise ValueError("this is no trial's name")
-        return fact
+        return entry
     except (ValueError, TypeError, RecursionError) as error:
+        if b'"data":' in line and b'"kind":' in line and b'"event":' not in line:
+            raise Refused(
+                "was recorded by flowsweep 0.1, which this version does not read",
+                key=str(path),
+                fix="Read it with flowsweep 0.1 (`pip install 'flowsweep<0.2'`), or begin in another home.",
+            ) from None
         raise UserError(
             f"the record is damaged at {where}",
             key=str(path),
@@ -268,22 +239,12 @@ def _parse(line: bytes, path: Path, where: str) -> Fact:
         ) from error
 
 
-def _has_form(fact: Fact) -> bool:
-    return (
-        isinstance(fact.seq, int)
-        and isinstance(fact.time, int | float)
-        and isinstance(fact.kind, str)
-        and isinstance(fact.trial, str | None)
-        and isinstance(fact.data, Mapping)
-    )
-
-
 def _next(before: int, seq: int, path: Path, where: str) -> int:
     """The position reached, where it follows the one before; a gap is work that was lost, a repeat two writers."""
     if seq == before + 1:
         return seq
     what = f"{seq - before - 1} are missing before it" if seq > before else "it was there before"
-    raise UserError(f"the record is damaged at {where}: fact {seq}, and {what}", key=str(path), fix=MEND)
+    raise UserError(f"the record is damaged at {where}: event {seq}, and {what}", key=str(path), fix=MEND)
 
 
 @contextmanager

@@ -5,16 +5,16 @@ from __future__ import annotations
 from .parameters import Choice, Integer, Real, Space
 
 RHO = Real(
+    low=0.1,
+    high=10.0,
+    log=True,
+    reason="the main knob between safety and return: 1 is published, below 0.1 it is nearly the plain Lagrangian",
+)
+BETA = Real(
     low=0.03,
     high=3.0,
     log=True,
-    reason="the main knob between safety and return, cost in units of its limit; 4 held back even the authors' Hopper",
-)
-BETA = Real(
-    low=0.003,
-    high=0.3,
-    log=True,
-    reason="temperature in units of mean |Q|: above 0.3 noise drowns the return, below 0.003 weights pick one sample",
+    reason="temperature in units of Q, 1 is published: far above Q's differences noise drowns them, far below one sample wins",
 )
 DENOISING_STEPS = Choice(
     values=(3, 5, 10, 20),
@@ -32,13 +32,14 @@ COST_MARGIN = Real(
     low=0.0, high=2.0, reason="1 is published; 0 trusts the mean, 2 is as careful as the ensemble can make it"
 )
 DUAL_LEARNING_RATE = Real(
-    low=1e-4,
-    high=1e-1,
+    low=1e-5,
+    high=1e-2,
     log=True,
-    reason="per environment step: 1e-4 hardly moves in a short run, 1e-1 swings",
+    reason="per environment step: 1e-5 hardly moves in a short run, 1e-2 swings",
 )
 DUAL_START = Choice(
-    values=(0.0, 0.5, 2.0), reason="0 lets the violation raise it; 2 is careful from the start"
+    values=(0.0, 0.69, 2.0),
+    reason="0.69 is published; 0 lets the violation raise it; 2 is careful from the start",
 )
 SCORE_WEIGHT = Choice(
     values=(0.0, 0.01, 0.1, 1.0), reason="0.1 is published; 0 asks whether matching the score helps at all"

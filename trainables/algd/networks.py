@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -37,7 +38,7 @@ class Denoiser:
     levels: int
     noise_head: bool
 
-    @property
+    @cached_property
     def trunk(self) -> MLP:
         """What follows the first layer's units."""
         first, *rest = self.hidden
@@ -62,17 +63,16 @@ class Denoiser:
         return torch.bmm(states, params["state.weight"])
 
     def heads(
-        self, params: Params, shared: torch.Tensor, actions: torch.Tensor
+        self, params: Params, trunk: Params, shared: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Score [P, B, A], and noise where it is predicted.
 
         Args:
-            params: the parameters.
+            params, trunk: the parameters; :func:`trunk_of` has those of the trunk.
             shared: [P, B, H] shares of state and level in the first layer.
             actions: [P, B, A] squashed.
         """
         first = torch.baddbmm(shared, actions, params["action.weight"]).relu()
-        trunk = {name.removeprefix("trunk."): v for name, v in params.items() if name.startswith("trunk.")}
         out = self.trunk(trunk, first)
         if not self.noise_head:
             return out, None
@@ -83,9 +83,15 @@ class Denoiser:
         self, params: Params, states: torch.Tensor, actions: torch.Tensor, levels: torch.Tensor
     ) -> torch.Tensor:
         """The score [P, B, A] at a level of its own for every row, levels [P, B]."""
-        index = levels.unsqueeze(-1).expand(-1, -1, self.hidden[0])
-        shared = self.of_states(params, states) + params["level"].gather(1, index)
-        return self.heads(params, shared, actions)[0]
+        # A product with indicators: the backward pass of a gather adds rows one by one.
+        chosen = torch.nn.functional.one_hot(levels, self.levels).to(states.dtype)
+        shared = torch.baddbmm(self.of_states(params, states), chosen, params["level"])
+        return self.heads(params, trunk_of(params), shared, actions)[0]
+
+
+def trunk_of(params: Params) -> Params:
+    """The parameters of what follows the first layer."""
+    return {name.removeprefix("trunk."): v for name, v in params.items() if name.startswith("trunk.")}
 
 
 @dataclass(frozen=True)
@@ -105,14 +111,14 @@ def denoise(
     denoiser: Denoiser, params: Params, sampler: Sampler, states: torch.Tensor, noise: torch.Tensor
 ) -> Chain:
     """Draw latent actions for states [P, B, O] from standard normal noise [P, K, B, A]."""
-    shared = denoiser.of_states(params, states)
+    shared, trunk = denoiser.of_states(params, states), trunk_of(params)
     levels = params["level"].unbind(1)
     draws = noise.unbind(1)
     x = sampler.start(draws[0])
     before: list[torch.Tensor] = [x] * denoiser.levels
     for level in range(denoiser.levels - 1, -1, -1):
         before[level] = x.detach()
-        heads = denoiser.heads(params, shared + levels[level].unsqueeze(1), x.tanh())
+        heads = denoiser.heads(params, trunk, shared + levels[level].unsqueeze(1), x.tanh())
         # The noise of the last step is never used; that of the first has served as the start.
         x = sampler.step(x, level, heads, draws[level] if level else draws[0])
     return Chain(x, before)

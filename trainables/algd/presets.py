@@ -22,6 +22,7 @@ def paper() -> Mapping[str, StageConfig]:
         critic_learning_rate=3e-4,
         cost_learning_rate=3e-4,
         policy_learning_rate=3e-4,
+        rho=1.0,
         score_estimator="gradient",
         score_target="action",
         score_clip=1e9,

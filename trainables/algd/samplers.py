@@ -11,6 +11,7 @@ Legend: P lanes, K levels, B rows, A action size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -36,11 +37,17 @@ class VarianceExploding:
         share = torch.arange(levels, device=largest.device) / (levels - 1)
         return cls(smallest.unsqueeze(1) * (largest / smallest).unsqueeze(1) ** share)
 
-    @property
+    @cached_property
     def widths(self) -> torch.Tensor:
         """d, [P, K]."""
         squares = self.sigmas.square()
         return torch.cat([squares[:, :1], squares[:, 1:] - squares[:, :-1]], 1)
+
+    @cached_property
+    def _of_levels(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """d and its root at every level, [P, 1, 1] each."""
+        shaped = self.widths[..., None, None]
+        return list(zip(shaped.unbind(1), shaped.sqrt().unbind(1), strict=True))
 
     def start(self, noise: torch.Tensor) -> torch.Tensor:
         """Latent actions to begin with, from standard normal noise [P, B, A]."""
@@ -54,9 +61,9 @@ class VarianceExploding:
         noise: torch.Tensor,
     ) -> torch.Tensor:
         """One step down from ``level``; the last adds no noise."""
-        width = self.widths[:, level, None, None]
+        width, root = self._of_levels[level]
         x = torch.addcmul(x, width, heads[0])
-        return torch.addcmul(x, width.sqrt(), noise) if level else x
+        return torch.addcmul(x, root, noise) if level else x
 
 
 @dataclass(frozen=True)

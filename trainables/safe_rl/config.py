@@ -57,18 +57,18 @@ class SafeConfig(StageConfig):
     """Cost critics E, each with a target of its own; their spread says how unsure they are."""
     cost_margin: float = lane_field(1.0, ge=0, le=100)
     """Standard deviations k of the cost critics that are added to their mean; 1 critic has no spread."""
-    normalize: bool = True
+    normalize: bool = False
     """Divide Q by a running mean of its size and the cost by its limit, so that multiplier, rho and temperature mean
-    the same in every environment."""
+    the same in every environment; they are then to be chosen smaller (rho about 0.1, beta about 0.05)."""
     dual: Literal["alm", "pid", "adam_log"] = "alm"
     """How the multiplier moves: a projected step per environment step; the same with proportional and derivative
     parts; or Adam on its logarithm per gradient update, as the public codes do."""
     dual_signal: Literal["both", "episodes", "initial_states", "replay"] = "both"
     """What tells the violation: the newest training episodes, the cost critics at initial states, the larger of the
     two, or the cost critics over replayed rows, as the public codes do."""
-    dual_learning_rate: float = lane_field(1e-3, gt=0, le=10)
+    dual_learning_rate: float = lane_field(1e-4, gt=0, le=10)
     """Step size of the multiplier."""
-    dual_start: float = lane_field(1.0, ge=0, le=1e6)
+    dual_start: float = lane_field(0.69, ge=0, le=1e6)
     """The multiplier at the beginning."""
     dual_max: float = lane_field(20.0, gt=0, le=1e9)
     """Largest multiplier."""
@@ -100,6 +100,8 @@ class SacLagrangianConfig(SafeConfig):
     """Cost critics E; the published method has one."""
     cost_margin: float = lane_field(0.0, ge=0, le=100)
     """Standard deviations k of the cost critics that are added to their mean."""
+    dual_learning_rate: float = lane_field(1e-3, gt=0, le=10)
+    """Step size of the multiplier, which here has no quadratic part to help it."""
     entropy_target: float | None = lane_field(None)
     """Entropy that the temperature is tuned to; minus the number of action entries when null."""
     entropy_learning_rate: float = lane_field(1e-3, gt=0, le=1)
@@ -113,5 +115,7 @@ class CalConfig(SacLagrangianConfig):
     """Cost critics E."""
     cost_margin: float = lane_field(0.5, ge=0, le=100)
     """Standard deviations k of the cost critics that are added to their mean; the authors' advice is 0.5."""
+    dual_learning_rate: float = lane_field(1e-4, gt=0, le=10)
+    """Step size of the multiplier."""
     convexity: float = lane_field(10.0, gt=0, le=1e6)
     """Weight c of the batch's mean violation in the multiplier max(0, lambda + c mean(Qc - h))."""

@@ -83,7 +83,9 @@ def mixture(prior, problem, sampler: str, problems: int) -> Callable[[], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--problems", type=int, default=24)
     parser.add_argument("--json", action="store_true")
@@ -92,17 +94,25 @@ def main() -> None:
     learned, known, problems = untrained(), build("mixture-cs", "cs"), options.problems
     score = AnyDenoiser(known.mixture.denoise, known.mixture.variance, torch.float64)
     runs = {
-        ("digits", "dps_annealed squared", "together"): digits(learned, problems, "dps_annealed", "squared", problems),
-        ("digits", "dps_annealed cauchy", "together"): digits(learned, problems, "dps_annealed", "cauchy", problems),
+        ("digits", "dps_annealed squared", "together"): digits(
+            learned, problems, "dps_annealed", "squared", problems
+        ),
+        ("digits", "dps_annealed cauchy", "together"): digits(
+            learned, problems, "dps_annealed", "cauchy", problems
+        ),
         ("digits", "dps_annealed cauchy", "autograd"): digits(
             by_autograd(learned), problems, "dps_annealed", "cauchy", problems
         ),
-        ("digits", "dps_annealed cauchy", "one by one"): digits(learned, problems, "dps_annealed", "cauchy", 1),
+        ("digits", "dps_annealed cauchy", "one by one"): digits(
+            learned, problems, "dps_annealed", "cauchy", 1
+        ),
         ("digits", "pigdm cauchy", "together"): digits(learned, problems, "pigdm", "cauchy", problems),
         ("digits", "tmpd cauchy", "together"): digits(learned, problems, "tmpd", "cauchy", problems),
         ("digits", "daps cauchy", "together"): digits(learned, problems, "daps", "cauchy", problems),
         ("digits", "huber_cg cauchy", "together"): digits(learned, problems, "huber_cg", "cauchy", problems),
-        ("mixture", "dps_annealed cauchy", "together"): mixture(known.mixture, known, "dps_annealed", problems),
+        ("mixture", "dps_annealed cauchy", "together"): mixture(
+            known.mixture, known, "dps_annealed", problems
+        ),
         ("mixture", "dps_annealed cauchy", "autograd"): mixture(score, known, "dps_annealed", problems),
     }
     best = dict.fromkeys(runs, float("inf"))

@@ -39,7 +39,9 @@ class Cells:
     def _key(cell: Mapping[str, Any]) -> str:
         return json.dumps(cell, sort_keys=True)
 
-    def scores(self, cell: Mapping[str, Any], compute: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
+    def scores(
+        self, cell: Mapping[str, Any], compute: Callable[[], Mapping[str, float]]
+    ) -> Mapping[str, float]:
         """The scores of a cell, computed unless they are there."""
         key = self._key(cell)
         if key not in self.known:

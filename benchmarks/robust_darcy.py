@@ -42,7 +42,9 @@ GUIDANCE = {"dps_norm": 3.0}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, default=Path("build/robust"))
     parser.add_argument("--problems", type=int, default=8)
     parser.add_argument("--samples", type=int, default=16)
@@ -57,10 +59,13 @@ def main() -> None:
         shown = []
         for share in SHARES:
             scores = [
-                _cell(options, cells, problem, sampler, kind, scale, share or SHARES[1], seed) for seed in seeds
+                _cell(options, cells, problem, sampler, kind, scale, share or SHARES[1], seed)
+                for seed in seeds
             ]
             ending = "" if share else "_clean"
-            error, energy = (fmean(one[name + ending] for one in scores) for name in ("relative_l2", "energy_score"))
+            error, energy = (
+                fmean(one[name + ending] for one in scores) for name in ("relative_l2", "energy_score")
+            )
             shown.append(f"{error:.3f} / {energy:.2f}")
             found.append([sampler, kind, scale, share, error, energy])
         rows.append([sampler, kind, scale, *shown])

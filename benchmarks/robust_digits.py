@@ -38,7 +38,9 @@ class Benchmark:
         self.options, self.cells = options, Cells(options.folder / "digits.jsonl")
         self.seeds = [int(seed) for seed in options.seeds.split(",")]
 
-    def psnr(self, task: str, sampler: str, kind: str, share: float, seed: int, outliers: str) -> Mapping[str, float]:
+    def psnr(
+        self, task: str, sampler: str, kind: str, share: float, seed: int, outliers: str
+    ) -> Mapping[str, float]:
         """Scores of one cell; ``share`` 0 reads the clean data of a cell with outliers."""
         options = self.options
         cell: dict[str, Any] = {
@@ -68,7 +70,9 @@ class Benchmark:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, default=Path("build/robust"))
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--samples", type=int, default=2)
@@ -81,7 +85,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     benchmark = Benchmark(options)
-    found = {kind: report(benchmark, options.only.split(","), kind, options.json) for kind in options.outliers.split(",")}
+    found = {
+        kind: report(benchmark, options.only.split(","), kind, options.json)
+        for kind in options.outliers.split(",")
+    }
     if options.json:
         print(json.dumps(found))
     print(f"\n{benchmark.cells.cpu_s:.0f} CPU-seconds in all cells")
@@ -117,7 +124,13 @@ def report(benchmark: Benchmark, samplers: list[str], outliers: str, quiet: bool
         print(table(["sampler", "task", "no outliers", "10 %", "20 %"], rows))
         print(f"\nCauchy above squared in {wins} of {pairs} cells (task, sampler, share, seed)")
         print(f"price on clean data: median {middle:.2f} dB, largest {prices[-1]:.2f} dB")
-    return {"rows": rows, "wins": wins, "pairs": pairs, "median_price_db": middle, "largest_price_db": prices[-1]}
+    return {
+        "rows": rows,
+        "wins": wins,
+        "pairs": pairs,
+        "median_price_db": middle,
+        "largest_price_db": prices[-1],
+    }
 
 
 if __name__ == "__main__":

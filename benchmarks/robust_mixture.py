@@ -41,7 +41,9 @@ THRESHOLDS = {"squared": 1.0, "huber": 1.5, "cauchy": 3.0}
 OUTLIERS, SIZE = 2, 100.0
 
 
-def cell(options: argparse.Namespace, cells: Cells, task: str, sampler: str, kind: str, seed: int) -> Mapping[str, float]:
+def cell(
+    options: argparse.Namespace, cells: Cells, task: str, sampler: str, kind: str, seed: int
+) -> Mapping[str, float]:
     """Scores of one setting on one seed, on clean and on contaminated data."""
 
     def compute() -> Mapping[str, float]:
@@ -64,7 +66,9 @@ def floor(options: argparse.Namespace, task: str, seed: int) -> float:
     cases = problem.cases("test", seed, [0], Contamination(share, "shift", SIZE))
     exact = problem.posterior(cases.soiled[0], cases.outliers[0])
     generator = torch.Generator().manual_seed(seed)
-    return sliced_wasserstein(exact.sample(options.samples, generator), exact.sample(options.samples, generator))
+    return sliced_wasserstein(
+        exact.sample(options.samples, generator), exact.sample(options.samples, generator)
+    )
 
 
 def influence() -> None:
@@ -87,7 +91,9 @@ def influence() -> None:
             moved = data.clone()
             moved[0] += by * noise
             threshold = {"squared": 1.0, "huber": 1.345, "cauchy": 2.5, "welsch": 2.5, "tukey": 5.0}[kind]
-            inverse = Inverse(prior, operator, Likelihood(kind, threshold), noise, moved.expand(1, chains, -1))
+            inverse = Inverse(
+                prior, operator, Likelihood(kind, threshold), noise, moved.expand(1, chains, -1)
+            )
             stream = torch.Generator().manual_seed(0)
             settings = Settings(sampler, levels=60, guidance=GUIDANCE.get(sampler, 1.0))
             draw = partial(_normal, stream, chains)
@@ -111,7 +117,9 @@ def _normal(stream: torch.Generator, chains: int, count: int) -> torch.Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, default=Path("build/robust"))
     parser.add_argument("--tasks", default="cs,blur,inpaint")
     parser.add_argument("--seeds", default="0,1,2,3,4")
@@ -139,7 +147,10 @@ def main() -> None:
                     found.append({**setting, "values": values})
             rows.append([sampler, *shown])
         if not options.json:
-            header = ["sampler", *(f"{kind}, {count} outliers" for count in (0, OUTLIERS) for kind in THRESHOLDS)]
+            header = [
+                "sampler",
+                *(f"{kind}, {count} outliers" for count in (0, OUTLIERS) for kind in THRESHOLDS),
+            ]
             print(f"\n{task}: SW2 to the exact posterior, which is {exact} from itself\n")
             print(table(header, rows), flush=True)
     if options.json:

@@ -296,9 +296,7 @@ def _variants(parameters: list[Any], trials: int) -> int:
     return count
 
 
-def _outputs(
-    resolved: Resolved, stage: Stage, source: Source, keys: dict[int, dict[str, str]]
-) -> set[str]:
+def _outputs(resolved: Resolved, stage: Stage, source: Source, keys: dict[int, dict[str, str]]) -> set[str]:
     """The keys of a stage's outputs that the seeds need, each once; ``keys`` holds those of earlier stages by seed."""
     for seed, upstream in keys.items():
         identity = stage.identity(resolved.configs[stage.name], upstream, source.fingerprint, seed)

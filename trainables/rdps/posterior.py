@@ -224,10 +224,7 @@ class PosteriorLearner(Learner):
         self, truth: torch.Tensor, plain: torch.Tensor, robust: Mapping[str, float]
     ) -> dict[str, float]:
         """What the squared loss makes of the same problem."""
-        clean, soiled = (
-            self._against_truth(plain[place], truth)["psnr"]
-            for place in (CLEAN, SOILED)
-        )
+        clean, soiled = (self._against_truth(plain[place], truth)["psnr"] for place in (CLEAN, SOILED))
         return {
             "psnr_plain": soiled,
             "psnr_clean_plain": clean,

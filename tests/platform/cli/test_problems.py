@@ -79,7 +79,10 @@ def test_what_cannot_be_shown_is_refused_with_the_way_out(said, arguments, expec
         ({"stages": {"posterior": {"threshold": 0.0}}}, ["posterior.threshold", "greater than 0"]),
         ({"stages": {"posterior": {"outlier_share": 1.0}}}, ["posterior.outlier_share", "less than 1"]),
         ({"stages": {"posterior": {"steps": 1001}}}, ["posterior.steps", "1001", "at most 1000"]),
-        ({"space": {"posterior.threshold": {"low": 0.0, "high": 2.0}}}, ["posterior.threshold", "greater than 0"]),
+        (
+            {"space": {"posterior.threshold": {"low": 0.0, "high": 2.0}}},
+            ["posterior.threshold", "greater than 0"],
+        ),
         ({"problem": None, "dataset": "mixture-cs"}, ["problem: mixture-cs"]),
         (
             {"objective": {"metric": "posterior/psnr_dirty", "direction": "maximize"}},

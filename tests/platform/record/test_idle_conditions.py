@@ -44,4 +44,6 @@ def test_a_conditional_range_that_is_not_is():
         "posterior.kind": KINDS,
         "posterior.guidance": {"low": 0.1, "high": 1.0, "when": {"posterior.sampler": "daps"}},
     }
-    assert idle_ranges(resolve(spec(space))) == ["posterior.guidance is searched in vain: the sampler is daps"]
+    assert idle_ranges(resolve(spec(space))) == [
+        "posterior.guidance is searched in vain: the sampler is daps"
+    ]

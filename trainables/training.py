@@ -182,7 +182,11 @@ class Training:
         return report
 
     def _evaluate(self, cadence: Cadence) -> Iterator[Event]:
-        report = evaluated(self.stage, self.learner, self.steps, self.seeds, self.episodes)
+        try:
+            report = evaluated(self.stage, self.learner, self.steps, self.seeds, self.episodes)
+        except EnvironmentFailed:
+            self.save()  # the evaluation stays owed
+            raise
         self._check_declared(report.metrics)
         self._evaluated_step = self.learner.step
         yield report

@@ -286,3 +286,16 @@ def test_what_was_learnt_before_an_environment_failed_is_stored(tmp_path: Path):
     assert mended.step == 372
     list(training)
     assert mended.step == 1000
+
+
+def test_what_was_learnt_before_an_evaluation_failed_is_stored_and_the_evaluation_still_owed(tmp_path: Path):
+    class Unlucky(Wanderer):
+        def evaluate(self, seeds, episodes):
+            raise EnvironmentFailed("the wind broke it")
+
+    with pytest.raises(EnvironmentFailed):
+        list(Training("walk", Unlucky(), 100, [3, 4], tmp_path, evaluate_at=[50, 100], episodes=2))
+    later = said(Training("walk", Wanderer(), 100, [3, 4], tmp_path, evaluate_at=[50, 100], episodes=2))
+    whole = said(Training("walk", Wanderer(), 100, [3, 4], tmp_path / "w", evaluate_at=[50, 100], episodes=2))
+    assert later == whole[-len(later) :]
+    assert [step for kind, step, _ in later if kind == "evaluated"] == [50, 100]

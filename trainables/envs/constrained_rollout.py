@@ -57,7 +57,7 @@ def play(
     seeds: Sequence[int],
     episodes: int,
     *,
-    cost_discount: float,
+    cost_discount: Sequence[float],
     device: str = "cpu",
     step: int = 0,
     lanes: Sequence[int] | None = None,
@@ -70,7 +70,7 @@ def play(
         definition: the environment; it gets environments of its own, whatever else runs.
         seeds: one per lane.
         episodes: how many, per lane.
-        cost_discount: of the discounted cost.
+        cost_discount: of the discounted cost, one per lane.
         device: where the policy computes.
         step: updates the policy has had, named when its actions are not finite.
         lanes: whose episodes; all by default.
@@ -112,7 +112,7 @@ def _play_wave(
     definition: Constrained,
     seeds: Sequence[int],
     wave: Sequence[ConstrainedEpisode],
-    cost_discount: float,
+    cost_discount: Sequence[float],
     record: bool,
 ) -> None:
     environments = _pooled(definition, len(wave))
@@ -130,7 +130,7 @@ def _play_wave(
             observations[row] = step.observation
             episode.total_reward += step.reward
             episode.cost += step.cost
-            episode.discounted_cost += cost_discount**episode.length * step.cost
+            episode.discounted_cost += cost_discount[episode.lane] ** episode.length * step.cost
             episode.length += 1
             if record:
                 episode.actions.append(actions[row])

@@ -67,14 +67,14 @@ class Judged:
     def first_episode(self, definition: Constrained, seeds: Sequence[int]) -> ConstrainedEpisode:
         """Lane 0's first evaluation episode with every action and cost; by the deployment rule where there is one."""
         return play(
-            self.deployed or self.policy, definition, seeds, 1, cost_discount=self.cost_discount[0],
+            self.deployed or self.policy, definition, seeds, 1, cost_discount=self.cost_discount,
             device=self.device, step=self.step, lanes=[0], record=True,
         )[0]  # fmt: skip
 
     def _play(self, policy: Policy, definition: Constrained, seeds: Sequence[int], episodes: int):
         return play(
             policy, definition, seeds, episodes,
-            cost_discount=self.cost_discount[0], device=self.device, step=self.step,
+            cost_discount=self.cost_discount, device=self.device, step=self.step,
         )  # fmt: skip
 
     @torch.no_grad()

@@ -115,3 +115,17 @@ def test_a_person_is_told_of_all_that_was_dropped_in_one_line(trials, tmp_path: 
 
 def test_without_a_budget_nobody_looks(tmp_path: Path):
     assert within_budget(None, tmp_path, (), lambda: None, print) is print  # type: ignore[arg-type]
+
+
+def test_rows_count_and_go_with_the_last_checkpoint_that_stands_on_them(tmp_path: Path):
+    kept = Checkpoints(tmp_path / "trials" / "done" / "train", keep_last=2)
+    rows = torch.zeros(30, 1000)
+    for step in (1, 2, 3):
+        kept.save(step, Snapshot({"x": torch.zeros(10)}, {}, {"rows": rows[: 10 * step]}))
+    stored = tmp_path / "trials" / "done" / "train" / "rows"
+    assert len(list(stored.iterdir())) == 3
+    tidied(tmp_path / "trials", 200_000, ended("done"))
+    assert left(tmp_path / "trials") == ["done/2", "done/3"], "within the budget"
+    tidied(tmp_path / "trials", 50_000, ended("done"))
+    assert left(tmp_path / "trials") == []
+    assert list(stored.iterdir()) == []

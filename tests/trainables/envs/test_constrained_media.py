@@ -21,7 +21,7 @@ class Rightwards:
 @pytest.fixture
 def trace(tmp_path):
     definition = environments()["detour-v0"]
-    (episode,) = play(Rightwards(), definition, [5], 1, cost_discount=0.99, record=True)
+    (episode,) = play(Rightwards(), definition, [5], 1, cost_discount=[0.99], record=True)
     return episode, record(definition, 5, episode, tmp_path)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..platform.doctor.packages import judge_requirement, requirements, vulnerabilities
-from ..platform.errors import Refused, UserError
+from ..platform.errors import Refused, UserError, UserErrors
 from ..platform.paths import Home
 from ..platform.store.opening import check_store
 from ..platform.sweep.resolve import resolve
@@ -69,6 +69,7 @@ def _command(mode: str, rest: Sequence[str]) -> list[str]:
     else:
         raise UserError("is nothing this job can do", key="MODE", value=mode)
     check_store(home, spec.storage.stages)
+    _open_source(spec)
     _note_job(home, spec.name)
     return command
 
@@ -80,6 +81,23 @@ def _resolved(spec: SweepSpec) -> SweepSpec:
         raise UnknownSystem(
             "no package on the cluster registers this system", key="system", value=spec.system,
             fix="Send the one that does along (`--package PATH`), or install it on every node.",
+        ) from error  # fmt: skip
+
+
+def _open_source(spec: SweepSpec) -> None:
+    """What it learns from is there, before its job counts as started.
+
+    Raises:
+        UserError: it is not; naming the command that makes it there.
+    """
+    try:
+        resolve(spec).system.open_source(spec.source.name)
+    except UserErrors:
+        raise
+    except UserError as error:
+        raise UserError(
+            f"on the cluster: {error.problem}", key=error.key, value=spec.source.name,
+            fix=" ".join(filter(None, (error.fix, "That is for a node of the cluster, with the home it has there."))),
         ) from error  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def submit(
     ] = False,
     wait: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for the cluster's own checks.")
-    ] = 8.0,
+    ] = 30.0,
     allow_insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ from flowsweep.cluster.entry import FAILED, READY
 from flowsweep.platform.journal.events import SweepStarted
 from flowsweep.platform.journal.journal import Journal
 from flowsweep.platform.sweep.resolve import resolve
-from flowsweep.platform.sweep.spec import load_spec
+from flowsweep.platform.sweep.spec import load_spec, shipped_sweeps
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 
 
@@ -62,6 +62,17 @@ def test_the_same_sweep_is_gone_on_with_and_another_refused_with_the_difference(
     assert f"{FAILED}name: another sweep of this name is on record there: search.trials: 2 there, 4 here" in (
         capfd.readouterr().err
     )
+
+
+def test_data_that_the_cluster_lacks_are_told_with_the_command_that_makes_them(
+    started, home, monkeypatch, capfd
+):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(home / "minari"))
+    assert started("take-up", str(shipped_sweeps()["pointmaze-large"])) == (2, None)
+    said = capfd.readouterr().err
+    assert f"{FAILED}dataset: on the cluster: has not been made on this machine yet" in said
+    assert "`flowsweep data make pointmaze-large-detour`" in said
+    assert READY not in said
 
 
 def test_only_what_is_on_record_is_resumed(started, home, toy_sweep_file, capfd):

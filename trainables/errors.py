@@ -7,6 +7,15 @@ from difflib import get_close_matches
 from typing import Any
 
 
+SHOWN = 160
+"""Characters of a value that a message repeats."""
+
+
+def shortened(text: str) -> str:
+    """A text fit to stand in a message."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
+
+
 class UserError(Exception):
     """Something the user wrote or asked for cannot work; the message says how to mend it.
 
@@ -24,7 +33,7 @@ class UserError(Exception):
         self.problem, self.key, self.fix = problem, key, fix
         self.value = None if value is self._ABSENT else value
         head = f"{key}: " if key else ""
-        got = "" if value is self._ABSENT else f" (got {value!r})"
+        got = "" if value is self._ABSENT else f" (got {shortened(repr(value))})"
         super().__init__(f"{head}{problem}{got}." + (f" {fix}" if fix else ""))
 
     def __reduce__(self):

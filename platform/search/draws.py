@@ -103,3 +103,10 @@ def _study(sampler: BaseSampler, objectives: int) -> optuna.Study:
 def in_words(error: BaseException) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def sample(search: Search, space: Space) -> dict[str, Any]:
+    """The first configuration that a sampler proposes; conditions hold in it."""
+    distributions = {key: distribution(parameter) for key, parameter in space.items()}
+    study = _study(make_sampler(search, distributions, conditional=is_conditional(space)), 1)
+    return suggest(study.ask(), space)

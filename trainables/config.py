@@ -94,7 +94,10 @@ def _explain(item: Mapping[str, Any], path: tuple, config_type: type[BaseModel],
     key = _key(where, path)
     if item["type"] == "extra_forbidden":
         known = _fields_at(config_type, path[:-1])
-        return UserError("unknown key", key=key, fix=nearest(str(path[-1]), known) if known else None)
+        fix = nearest(str(path[-1]), known) if known else None
+        if fix and not fix.startswith("Did you mean") and (below := _below(config_type, str(path[-1]))):
+            fix = f"Did you mean `{_key(where, (*path[:-1], below))}`?"
+        return UserError("unknown key", key=key, fix=fix)
     if item["type"] == "missing":
         return UserError("is required and missing", key=key, fix=_description(config_type, path))
     message = item["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
@@ -112,6 +115,17 @@ def _key(where: str, path: tuple) -> str:
 def _fields_at(config_type: type[BaseModel], path: tuple) -> list[str]:
     model = _model_at(config_type, path)
     return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def _below(config_type: type[BaseModel], name: str) -> str | None:
+    """Where a key of that very name stands one level below, if it stands in one place only."""
+    found = [
+        f"{part}.{name}"
+        for part, field in config_type.model_fields.items()
+        for model in _models_in(field.annotation)
+        if name in model.model_fields
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _description(config_type: type[BaseModel], path: tuple) -> str | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-
 SHOWN = 160
 """Characters of a value that a message repeats."""
 

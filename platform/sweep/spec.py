@@ -10,9 +10,10 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from ...search_spaces.parameters import Parameter
 from ...trainables.acceleration import Acceleration
+from ...trainables.base import load_system
 from ...trainables.checkpoints import CheckpointPolicy
 from ...trainables.config import FrozenConfig, parse
-from ...trainables.errors import UserError
+from ...trainables.errors import UserError, UserErrors
 from ...trainables.source_ref import KINDS, SourceRef
 from ...trainables.user_code.code import names_code, read_code
 from ...trainables.user_code.known import declare
@@ -195,7 +196,31 @@ def load_spec(path: str | Path, overrides: Mapping[str, str] | None = None) -> S
         UserError: the file cannot be read, or says something that cannot work; every mistake is named.
     """
     file = sweep_file(path)
-    return with_code(read_spec(file, overrides), file.parent)
+    try:
+        spec = read_spec(file, overrides)
+    except UserErrors as error:
+        _name_stages(error, overridden(read_yaml(file), overrides or {}))
+        raise UserErrors(error.errors) from error.__cause__
+    return with_code(spec, file.parent)
+
+
+def _name_stages(errors: UserErrors, values: Mapping[str, Any]) -> None:
+    """Where an unknown key is a stage of the system, say where stages are written."""
+    unknown = [one for one in errors.errors if one.problem == "unknown key" and one.key in values]
+    system = values.get("system")
+    if not unknown or not isinstance(system, str) or names_code(system):
+        return
+    try:
+        stages = {stage.name for stage in load_system(system).stages}
+    except UserError:
+        return
+    for one in unknown:
+        if one.key in stages:
+            below = values[one.key]
+            field = f".{next(iter(below))}" if isinstance(below, Mapping) and below else ""
+            said = str(one).removesuffix(one.fix or "")
+            one.fix = f"Did you mean `stages.{one.key}{field}`?"
+            one.args = (said + one.fix,)
 
 
 def read_spec(path: Path, overrides: Mapping[str, str] | None = None) -> SweepSpec:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from flowsweep.platform import cli
+from flowsweep.platform.sweep.spec import load_spec, shipped_sweeps
 from flowsweep.platform.sweep.yaml_file import dump_yaml
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -53,6 +54,43 @@ def test_a_mistake_ends_with_a_message_and_exit_code_2(run, sweep):
     code, _, err = run("plan", file)
     assert code == 2
     assert err == f"Error: {file}:27:1: serch: unknown key. Did you mean `search`?\n"
+
+
+def tree(*folders: Path) -> dict[str, tuple[int, float]]:
+    """Every file and folder with its size and time of change."""
+    found = {}
+    for path in sorted(path for folder in folders for path in (folder, *folder.rglob("*"))):
+        if path.exists():
+            found[str(path)] = (path.stat().st_size, path.stat().st_mtime)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(shipped_sweeps()))
+def test_a_plan_writes_nothing(run, umaze_dataset, name, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    learns = load_spec(name).source
+    given = ("--set", f"dataset={umaze_dataset}") if learns.name.startswith("flowsweep/") else ()
+    (tmp_path / "shared").mkdir()
+    assert run("plan", name, *given)[0] == 0  # a dataset seen for the first time is laid flat, once
+    before = tree(tmp_path)
+    for changes in (
+        {},
+        {"tracking.uri": f"sqlite:///{tmp_path}/tracker/deep/mlflow.db"},
+        {"storage.stages": f"{tmp_path}/shared/stages"},
+        {"storage.stages": f"file://{tmp_path}/other"},
+        {"search.storage": "journal"},
+        {"search.trials": "0"},
+    ):
+        settings = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
+        assert run("plan", name, *given, *settings)[0] == (2 if "search.trials" in changes else 0), changes
+        assert tree(tmp_path) == before, changes
+
+
+def test_a_field_of_a_stage_is_told_with_its_whole_key(run, sweep):
+    code, _, err = run("plan", sweep(), "--set", "tune.steps=3")
+    assert (code, "Did you mean `stages.tune.steps`?" in err) == (2, True)
+    code, _, err = run("plan", sweep(), "--set", "trials=3")
+    assert (code, "Did you mean `search.trials`?" in err) == (2, True)
 
 
 def test_a_mistake_of_the_command_line_has_no_place_in_the_file(run, sweep):

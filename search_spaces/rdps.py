@@ -8,13 +8,14 @@ SAMPLER = Choice(
     values=("dps_norm", "dps_annealed", "pigdm", "tmpd", "daps", "huber_cg"),
     reason="they fail differently: DPS by direction, the others by size; which is best depends on the operator",
 )
-GUIDANCE = Real(
-    low=1e-3,
-    high=1e4,
+ROBUST = ("huber", "imq", "cauchy", "welsch", "tukey")
+GUIDED = Real(
+    low=1e-4,
+    high=1e3,
     log=True,
-    when={"posterior.sampler": ("dps_norm", "dps_annealed")},
-    reason="published DPS runs use 3e-4 to 1e3 from one problem to the next, our denominators shift that tenfold",
+    reason="published DPS runs lie at 3e-4 to 1e3 from one problem to the next; far too much diverges and is told so",
 )
+GUIDANCE = GUIDED.model_copy(update={"when": {"posterior.sampler": ("dps_norm", "dps_annealed")}})
 DAPS_STEP = Real(
     low=0.02,
     high=1.0,
@@ -30,21 +31,16 @@ ROBUST_KIND = Choice(
     values=("huber", "cauchy", "welsch", "tukey"),
     reason="one that bounds and three that let go, from slowest to most abrupt",
 )
-THRESHOLD = Real(
-    low=0.5,
-    high=20.0,
-    log=True,
-    when={"posterior.kind": ("huber", "imq", "cauchy", "welsch", "tukey")},
-    reason="95 % efficient values lie at 1.3 to 4.7; below 1 good data are lost, at 20 little is refused",
-)
-ROBUST_THRESHOLD = Real(
+ANY_THRESHOLD = Real(
     low=0.5,
     high=20.0,
     log=True,
     reason="95 % efficient values lie at 1.3 to 4.7; below 1 good data are lost, at 20 little is refused",
 )
+THRESHOLD = ANY_THRESHOLD.model_copy(update={"when": {"posterior.kind": ROBUST}})
 SCALE = Choice(
     values=("annealed", "mad"),
+    when={"posterior.kind": ROBUST},
     reason="annealed knows the operator, mad reads the residuals; fixed calls every early residual an outlier",
 )
 LEVELS = Choice(
@@ -75,16 +71,11 @@ SPACES: dict[str, Space] = {
         "posterior.levels": LEVELS,
         "posterior.passes": PASSES,
     },
-    "threshold": {"posterior.kind": ROBUST_KIND, "posterior.threshold": ROBUST_THRESHOLD},
+    "threshold": {"posterior.kind": ROBUST_KIND, "posterior.threshold": ANY_THRESHOLD},
     "guided": {
-        "posterior.guidance": Real(
-            low=1e-3,
-            high=1e4,
-            log=True,
-            reason="published DPS runs use 3e-4 to 1e3 from one problem to the next, our denominators shift that tenfold",
-        ),
+        "posterior.guidance": GUIDED,
         "posterior.kind": ROBUST_KIND,
-        "posterior.threshold": ROBUST_THRESHOLD,
+        "posterior.threshold": ANY_THRESHOLD,
         "posterior.noise_factor": NOISE_FACTOR,
     },
 }

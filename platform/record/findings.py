@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from random import Random
@@ -79,7 +79,7 @@ def findings(record: SweepState) -> list[SettingFinding]:
         configs = {trial.trial: _configs(trial, system) for trial in trials}
         found += [
             *_warned(configs),
-            *_unread(configs, searched),
+            *_unread(configs, {trial.trial: trial.params for trial in trials}),
             *_observed(trials, system, configs, searched),
         ]
     return [*found, *_flat(record, trials, searched)]
@@ -136,11 +136,12 @@ def _warned(configs: TrialConfigs) -> list[SettingFinding]:
     return [SettingFinding("warning", stage, text, tuple(names)) for (stage, text), names in said.items()]
 
 
-def _unread(configs: TrialConfigs, searched: list[str]) -> list[SettingFinding]:
+def _unread(configs: TrialConfigs, params: Mapping[str, Collection[str]]) -> list[SettingFinding]:
+    """Proposed values that the trial's other settings kept from being read; ``params`` are each trial's own."""
     said: dict[tuple[str, str], list[str]] = {}
     for trial, stages in configs.items():
         for key, reason in _unread_in(stages).items():
-            if key in searched:
+            if key in params[trial]:
                 said.setdefault((key, reason), []).append(trial)
     return [
         SettingFinding("unread", key, f"{reason}; its value changed nothing", tuple(names))

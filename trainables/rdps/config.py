@@ -110,8 +110,6 @@ class PosteriorConfig(StageConfig):
         found = []
         if self.sigma_min >= self.sigma_max:
             found.append("sigma_min is not below sigma_max: noise does not fall on the way")
-        if self.scale == "mad" and self.kind == "squared":
-            found.append("scale mad has no weights to feed with the squared loss")
         if self.outliers == "shift" and self.outlier_size < 10 and self.outlier_share > 0:
             found.append(
                 f"outliers shifted by {self.outlier_size:g} noise deviations can hardly be told from noise"

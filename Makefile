@@ -1,6 +1,7 @@
 # make quickstart    an environment, a small real dataset, a small real sweep, what to try next
 # make test          everything that must hold; test-slow: the minutes-long rest; test-faults: kills, damage, full disks
 # make lint          ruff and pyright; make coverage: what the tests run, as a page in htmlcov/
+# make matrix        install, quickstart and unit tests with every Python at hand; for an hour and more
 # make clean         build leftovers and caches; distclean: the environment too
 #
 # PYTHON=python3.12 chooses the interpreter; QUICKSTART=smallest the shortest run that goes the whole way.
@@ -8,7 +9,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help quickstart env test test-slow test-faults coverage lint clean distclean
+.PHONY: help quickstart env test test-slow test-faults coverage lint matrix clean distclean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,7 +37,7 @@ else
 endif
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
 
 quickstart: $(STAMP)
 	@$(BIN)/flowsweep quickstart $(if $(filter smallest,$(QUICKSTART)),--smallest)
@@ -75,9 +76,13 @@ lint: $(STAMP)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/pyright
 
+# MATRIX="3.13:newest" tries that cell alone; KEEP=1 leaves the environments.
+matrix:
+	@.ci/matrix $(MATRIX)
+
 clean:
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) .matrix

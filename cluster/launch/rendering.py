@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -149,8 +150,12 @@ def _environment() -> Environment:
 def requirements() -> str:
     """What flowsweep requires, at the versions installed here, since nodes and driver must agree."""
     wanted = [Requirement(text) for text in requires(PACKAGE) or []]
+    # Nodes reach the study's database; and what is an extra here, they need where this machine has it.
+    extras = ["postgresql", *(["ogbench"] if find_spec("ogbench") else [])]
     lines = [
-        _pinned(one) for one in wanted if one.marker is None or one.marker.evaluate({"extra": "postgresql"})
+        _pinned(one)
+        for one in wanted
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras)
     ]
     head = "# What flowsweep requires, at the versions of the machine this was rendered on.\n"
     return head + "".join(f"{line}\n" for line in sorted(set(lines)))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from ..errors import PackageMissing
+
+_NO_LABMAZE_SINCE = (3, 13)
 
 
 @contextlib.contextmanager
@@ -31,6 +34,17 @@ def gymnasium_with_robotics() -> Any:
     return gymnasium
 
 
+def ogbench_way_in(running: tuple[int, ...] = sys.version_info[:2]) -> str:
+    """How to get OGBench with the running Python."""
+    add = "pip install 'flowsweep[ogbench]'"
+    if running < _NO_LABMAZE_SINCE:
+        return f"Add it: {add}."
+    return (
+        f"It needs labmaze, which has no wheels for Python {running[0]}.{running[1]}: make an environment with Python 3.12 "
+        f"and add it there, {add}."
+    )
+
+
 def ogbench_package() -> Any:
     """ogbench, whose import registers its environments.
 
@@ -43,7 +57,6 @@ def ogbench_package() -> Any:
             import ogbench
     except ModuleNotFoundError as error:
         raise PackageMissing(
-            f"OGBench is needed for this and cannot be imported here ({error})",
-            fix="Add it: pip install 'flowsweep[ogbench]'.",
+            f"OGBench is needed for this and cannot be imported here ({error})", fix=ogbench_way_in()
         ) from error
     return ogbench

@@ -52,7 +52,7 @@ def maze_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def maze(maze_file, flowsweep_home):
+def maze(maze_file, flowsweep_home, ogbench_installed):
     """Its import."""
     return import_ogbench(maze_file)
 
@@ -105,7 +105,7 @@ def test_minari_users_get_the_same_numbers(maze, maze_file):
     assert all(episode.truncations[-1] for episode in episodes)
 
 
-def test_objects_and_buttons_have_the_numbers_of_ogbenchs_loader(flowsweep_home, tmp_path):
+def test_objects_and_buttons_have_the_numbers_of_ogbenchs_loader(flowsweep_home, tmp_path, ogbench_installed):
     rng = np.random.default_rng(1)
     for name, lengths in ((SCENE, [6, 9]), (f"{SCENE}-val", [3])):
         rows = sum(lengths) + len(lengths)

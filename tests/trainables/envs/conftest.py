@@ -45,7 +45,7 @@ def point_maze() -> EvaluationSpec:
 
 
 @pytest.fixture
-def teleport_maze() -> EvaluationSpec:
+def teleport_maze(ogbench_installed) -> EvaluationSpec:
     """Draws from NumPy's global generator at reset and, in its teleporters, while stepping."""
     return EvaluationSpec(
         library="ogbench",

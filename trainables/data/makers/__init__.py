@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from concurrent.futures.process import BrokenProcessPool
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +165,16 @@ def _provenance(recipe: Recipe, steps: int, seed: int) -> dict[str, Any]:
         "steps": steps,
         "seed": seed,
         "shard_steps": recipe.shard_steps,
-        "versions": {package: version(package) for package in packages},
+        "versions": {package: found for package in packages if (found := _version(package))},
     }
+
+
+def _version(package: str) -> str | None:
+    """Of an installed package; OGBench is an extra."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _work_folder(provenance: dict[str, Any], target: str) -> Path:

@@ -138,7 +138,7 @@ def show(
             "scored in",
             f"{evaluation.id}, {evaluation.max_episode_steps} steps"
             if evaluation
-            else f"nothing: {info.unscored}; name it with `flowsweep data environment`",
+            else f"nothing: {info.unscored}; name it with `flowsweep data attach-environment`",
         ],
     ]
     rows += told
@@ -229,53 +229,34 @@ def from_arrays(
 
 
 @app.command(
-    "attach-environment", epilog="Example: `flowsweep data attach-environment mine/reach-v0 Reacher-v5`"
+    "attach-environment",
+    epilog="Examples: `flowsweep data attach-environment mine/reach-v0 Reacher-v5` · "
+    "`flowsweep data attach-environment mine/maze-v0 PointMaze_UMaze-v3 --set continuing_task=false`",
 )
 def attach_environment(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="Minari id of a dataset on this machine.")
     ],
-    environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="Gymnasium id.")],
-    max_episode_steps: MaxEpisodeSteps = None,
-    as_json: Json = False,
-) -> None:
-    """Name the environment that policies learnt from a dataset are scored in, where it names none or another."""
-    from ...trainables.data.arrays import attach_environment as attach
-
-    attach(dataset, environment, max_episode_steps=max_episode_steps)
-    _tell(dataset, as_json)
-
-
-@app.command(
-    epilog="Examples: `flowsweep data environment odd/pend-v0 Pendulum-v1` · `flowsweep data environment odd/maze-v0 "
-    "PointMaze_UMaze-v3 --max-steps 300 --set continuing_task=false`"
-)
-def environment(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Minari id of a dataset on this machine.")
-    ],
-    environment_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of an environment that an installed package registers.")
-    ],
-    max_steps: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Environment steps after which an episode is cut.", show_default="as registered"
+    environment: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENVIRONMENT", help="Id of an environment that an installed package registers."
         ),
-    ] = None,
+    ],
+    max_episode_steps: MaxEpisodeSteps = None,
     given: Annotated[
         list[str] | None, typer.Option("--set", help="Argument of its constructor, as key=value in JSON.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say where policies that learn from a dataset are scored; refused where it does not fit the data.
+    """Name the environment that policies learnt from a dataset are scored in; refused where it does not fit the data.
 
-    For datasets that name no environment, one that is not installed, or one without a limit of steps.
+    For datasets that name none, one that is not installed, or one without a limit of steps.
     """
-    from ...trainables.envs.naming import name_environment
+    from ...trainables.envs.naming import attach_environment as attach
 
     arguments = {key: _json_value(value) for key, value in settings(given or []).items()}
-    spec, seen = name_environment(dataset, environment_id, max_episode_steps=max_steps, arguments=arguments)
+    spec, seen = attach(dataset, environment, max_episode_steps=max_episode_steps, arguments=arguments)
     if as_json:
         print_json(
             {"dataset": dataset, "evaluation": spec.model_dump(mode="json"), "warnings": seen.warnings}
@@ -283,7 +264,7 @@ def environment(
         return
     reports = "return and success" if seen.speaks_of_success else "return, and never success"
     console.print(
-        f"Policies of {dataset} are scored in {spec.id}, {spec.max_episode_steps:,} steps; it reports {reports}.",
+        f"Policies of {dataset} are scored in {spec.id}, {spec.max_episode_steps:,} steps; it reports {reports}."
     )
     for warning in seen.warnings:
         console.print(f"note: {warning}")

@@ -9,9 +9,6 @@ Legend: E episodes, N steps, S = N + E states.
 
 from __future__ import annotations
 
-import json
-import os
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +19,6 @@ import numpy as np
 from ..errors import UserError
 from .cache import file_digest
 from .makers.recipe import Description, Episodes
-from .metadata import FILE, read_metadata
 from .names import minari_data_path, parse_name
 
 Columns = dict[str, np.ndarray]
@@ -97,8 +93,12 @@ def read_columns(file: Path) -> Columns:
         raise UserError("no such file", key="FILE", value=str(file))
     try:
         return reader(file)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot be read ({error})", key="FILE", value=str(file), fix=_FORM) from error
+    except (
+        Exception
+    ) as error:  # the many ways of numpy, zlib, h5py and pyarrow to say that a file is of another form
+        raise UserError(
+            f"cannot be read ({type(error).__name__}: {error})", key="FILE", value=str(file), fix=_FORM
+        ) from error
 
 
 def _npz(file: Path) -> Columns:
@@ -309,58 +309,3 @@ def _built(spec: Any) -> Any:
             f"cannot be built ({type(error).__name__}: {error})", key="--environment", value=spec.id,
             fix="Install what it needs.",
         ) from error  # fmt: skip
-
-
-def attach_environment(dataset: str, environment: str, *, max_episode_steps: int | None = None) -> None:
-    """Name the environment that policies learnt from a dataset are scored in.
-
-    Args:
-        dataset: a Minari id on this machine.
-        environment: gymnasium id; its spaces must be the dataset's.
-        max_episode_steps: steps after which an evaluation is cut, where the environment says none.
-
-    Raises:
-        UserError: there is no such dataset or environment, or the two do not fit.
-    """
-    name = parse_name(dataset)
-    data = minari_data_path(name.minari_id)
-    if not (data / FILE).is_file():
-        raise UserError(
-            "is not on this machine", key="dataset", value=dataset, fix="See `flowsweep data list`."
-        )
-    metadata = read_metadata(data, dataset)
-    spec = _spec(environment, max_episode_steps)
-    made = _built(spec)
-    try:
-        _check_same(metadata, made, environment)
-    finally:
-        made.close()
-    stored = json.loads((data / FILE).read_text(encoding="utf-8"))
-    stored["eval_env_spec"] = spec.to_json()
-    aside = data / f".{FILE}.{os.getpid()}"
-    aside.write_text(json.dumps(stored), encoding="utf-8")
-    os.replace(aside, data / FILE)
-
-
-def _check_same(metadata: Any, environment: Any, name: str) -> None:
-    """Refuse an environment whose shapes are not those the dataset says of itself."""
-    from minari.serialization import serialize_space
-
-    for kind in ("observation_space", "action_space"):
-        said = getattr(metadata, kind)
-        there: Any = serialize_space(getattr(environment, kind))
-        if said is not None and _shapes(said) != _shapes(there):
-            raise UserError(
-                f"its {kind.replace('_', ' ')} has shapes {_shapes(there)}, the dataset's {_shapes(said)}",
-                key="environment", value=name, fix="Name the environment that the data are of.",
-            )  # fmt: skip
-
-
-def _shapes(space: Any) -> Any:
-    """What of a space's JSON says its form."""
-    if isinstance(space, str):
-        space = json.loads(space)
-    parts = space.get("subspaces")
-    if isinstance(parts, Mapping):
-        return {key: _shapes(part) for key, part in sorted(parts.items())}
-    return tuple(space.get("shape") or (space.get("n"),))

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from ..errors import UserError
 from .cache import file_digest
@@ -28,6 +29,10 @@ OGBENCH_FOLDER = Path("~/.ogbench/data")
 NAMESPACE = "ogbench"
 _FILE_NAME = re.compile(r"(?P<stem>[a-z0-9]+(?:-[a-z0-9]+)+)-(?P<version>v\d+)(?P<split>-val)?")
 _TIMEOUT_S = 10.0
+_COLUMNS = ("observations", "actions", "terminals", "qpos", "qvel", "button_states")
+_DIGEST_LETTERS = 64
+_COPIES = 3
+"""Of a file's content that are in memory at once: as read, cut into episodes, and as Minari writes it."""
 
 BytesProgress = Callable[[int, int | None], None]
 """Called with bytes received and bytes in all, where known."""
@@ -76,16 +81,28 @@ def read_ogbench(file: Path) -> list[dict[str, np.ndarray]]:
     Raises:
         UserError: it is not such a file, or holds images or discrete actions.
     """
+    _refuse_unreadable(file)
     try:
         with np.load(file) as stored:
-            columns = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot be read ({error})", key="file", value=str(file), fix=_AGAIN) from error
-    missing = {"observations", "actions", "terminals", "qpos", "qvel"} - columns.keys()
+            columns = {key: stored[key] for key in _COLUMNS if key in stored.files}
+    except UserError:
+        raise
+    except (
+        Exception
+    ) as error:  # numpy's, zipfile's and zlib's many ways to say that a file is not what it should be
+        raise UserError(
+            f"cannot be read ({type(error).__name__}: {error})", key="file", value=str(file), fix=_AGAIN
+        ) from error
+    missing = set(_COLUMNS[:5]) - columns.keys()
     if missing:
         raise UserError(f"lacks {', '.join(sorted(missing))}", key="file", value=str(file), fix=_FORM)
     if columns["observations"].dtype.kind != "f" or columns["actions"].dtype.kind != "f":
         raise UserError("holds images or discrete actions", key="file", value=str(file), fix=_FORM)
+    for name, column in columns.items():
+        wanted = 1 if name == "terminals" else 2
+        if column.ndim != wanted or column.dtype.kind not in "fiub":
+            shape = f"{column.dtype} of {column.ndim} axes, where numbers on {wanted} were expected"
+            raise UserError(f"its {name} are {shape}", key="file", value=str(file), fix=_FORM)
     rows = len(columns["terminals"])
     ends = np.flatnonzero(columns["terminals"])
     lengths = np.diff(ends, prepend=-1)
@@ -96,13 +113,29 @@ def read_ogbench(file: Path) -> list[dict[str, np.ndarray]]:
     kinds = {"observations": np.float32, "actions": np.float32}
     kept = {
         key: columns[key].astype(kinds.get(key, columns[key].dtype), copy=False)
-        for key in ("observations", "actions", "qpos", "qvel", "button_states")
-        if key in columns
+        for key in _COLUMNS
+        if key in columns and key != "terminals"
     }
     return [
         {key: column[end - length + 1 : end + (key != "actions")] for key, column in kept.items()}
         for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
     ]
+
+
+def _refuse_unreadable(file: Path) -> None:
+    """Stop at a file that would not fit into memory once unpacked, before anything of it is."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot be read ({error})", key="file", value=str(file), fix=_AGAIN) from error
+    free = psutil.virtual_memory().available
+    if _COPIES * unpacked > free:
+        raise UserError(
+            f"unpacks to {unpacked / 2**30:.1f} GiB, and importing takes {_COPIES} times that, where "
+            f"{free / 2**30:.1f} GiB of memory are free", key="file", value=str(file),
+            fix="Import it on a machine with more memory.",
+        )  # fmt: skip
 
 
 def fetch_ogbench(
@@ -134,7 +167,9 @@ def fetch_ogbench(
     if not file.exists():
         _download(f"{(base_url or OGBENCH_URL).rstrip('/')}/{name}.npz", file, progress)
     record = file.with_suffix(".npz.sha256")
-    if record.exists() and record.read_text().split()[0] != file_digest(file):
+    if record.exists() and record.read_bytes()[:_DIGEST_LETTERS].decode("ascii", "replace") != file_digest(
+        file
+    ):
         raise UserError("has changed since it was downloaded", key="file", value=str(file), fix=_AGAIN)
     return file
 

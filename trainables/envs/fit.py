@@ -86,7 +86,7 @@ def refuse_unreported(info: DatasetInfo, metrics: Collection[str]) -> None:
 
 
 def _refusal(info: DatasetInfo, problem: str, fix: str = "") -> UserError:
-    way = fix or f"Name one that is installed: `flowsweep data environment {info.name} ID`."
+    way = fix or f"Name one that is installed: `flowsweep data attach-environment {info.name} ID`."
     return UserError(problem, key="dataset", value=info.name, fix=way)
 
 

@@ -17,7 +17,7 @@ from .fit import Seen, tried
 from .registered import plain_arguments, registered_spec
 
 
-def name_environment(
+def attach_environment(
     dataset: str,
     environment: str,
     *,
@@ -42,6 +42,10 @@ def name_environment(
             left as it was.
     """
     name = parse_name(dataset)
+    if not (minari_data_path(name.minari_id) / FILE).is_file():
+        raise UserError(
+            "is not on this machine", key="dataset", value=dataset, fix="See `flowsweep data list`."
+        )
     info = open_dataset(name.minari_id).info
     if read_metadata(minari_data_path(name.minari_id), name.minari_id).provenance.get("family") == "ogbench":
         raise UserError(
@@ -53,7 +57,7 @@ def name_environment(
     if limit is None:
         raise UserError(
             "is registered without a limit of steps, so that episodes might never end", key="environment",
-            value=environment, fix="Give one: `--max-steps 1000`.",
+            value=environment, fix="Give one: `--max-episode-steps 1000`.",
         )  # fmt: skip
     passed = plain_arguments(environment, arguments or {})
     if nested := [entry for entry in info.entries if len(entry) > 1]:

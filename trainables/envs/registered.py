@@ -115,5 +115,5 @@ def _refused(name: str, key: str, why: str) -> UserError:
     return UserError(
         f"its argument `{ascii(key)[1:-1]}` {why}, and such are not taken from a dataset", key=KEY, value=name,
         fix="Register a variant of the environment under an id of its own, and name that: "
-        "`flowsweep data environment DATASET ID`.",
+        "`flowsweep data attach-environment DATASET ID`.",
     )  # fmt: skip

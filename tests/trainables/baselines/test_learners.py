@@ -123,7 +123,7 @@ def test_without_an_environment_nothing_is_scored_and_a_score_is_refused_with_th
     system, start, small, dataset
 ):
     assert start(system, [(small(system), 0)]).evaluate([0], 1)[0].metrics == {}
-    with pytest.raises(UserError, match=r"no environment to score.*flowsweep data environment"):
+    with pytest.raises(UserError, match=r"no environment to score.*flowsweep data attach-environment"):
         stage(system).check(dataset, ["return"])
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from flowsweep.trainables.data.arrays import attach_environment, episodes_of, import_arrays, read_columns
+from flowsweep.trainables.data.arrays import episodes_of, import_arrays, read_columns
 from flowsweep.trainables.data.flat import open_dataset
+from flowsweep.trainables.envs.naming import attach_environment
 from flowsweep.trainables.errors import UserError
 
 
@@ -128,10 +129,14 @@ def test_arrays_that_are_not_the_environments_are_refused(minari):
 
 
 def test_an_environment_is_attached_to_a_dataset_that_names_none(minari):
-    np.savez(minari / "steps.npz", **steps())
+    np.savez(minari / "small.npz", **steps())
+    import_arrays(minari / "small.npz", "mine/small-v0")
+    with pytest.raises(UserError, match=r"1 number in \[-1, 1\], but Pendulum-v1.*1 number in \[-2, 2\]"):
+        attach_environment("mine/small-v0", "Pendulum-v1")
+    np.savez(minari / "steps.npz", **steps(actions=np.linspace(-2, 2, 30)[:, None]))
     import_arrays(minari / "steps.npz", "mine/swing-v0")
     assert open_dataset("mine/swing-v0").info.evaluation is None
-    with pytest.raises(UserError, match="has shapes"):
+    with pytest.raises(UserError, match="where its policies are scored"):
         attach_environment("mine/swing-v0", "MountainCarContinuous-v0")
     attach_environment("mine/swing-v0", "Pendulum-v1", max_episode_steps=50)
     evaluation = open_dataset("mine/swing-v0").info.evaluation

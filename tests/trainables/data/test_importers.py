@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import zipfile
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -255,3 +257,82 @@ def test_a_folder_is_used_without_a_network(maze_file):
 def test_a_folder_without_the_file_is_said(tmp_path):
     with pytest.raises(UserError, match="not in that folder"):
         fetch_ogbench(MAZE, folder=tmp_path)
+
+
+def columns(**changes):
+    """Columns of a file of one episode of three steps."""
+    whole = {
+        "observations": np.zeros((4, 2), np.float32), "actions": np.zeros((4, 2), np.float32),
+        "terminals": np.array([0, 0, 0, 1.0]), "qpos": np.zeros((4, 2)), "qvel": np.zeros((4, 2)),
+    }  # fmt: skip
+    return {**whole, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"qpos": np.array([{}, 1, 2, 3], dtype=object)}, "allow_pickle"),
+        ({"observations": np.zeros(4, np.float32)}, "its observations are float32 of 1 axes"),
+        ({"actions": np.zeros((4, 2, 2), np.float32)}, "its actions are float32 of 3 axes"),
+        ({"terminals": np.zeros((4, 1))}, "its terminals are float64 of 2 axes"),
+        ({"terminals": np.float64(1)}, "its terminals are float64 of 0 axes"),
+        ({"qvel": np.array([["a"] * 2] * 4)}, "its qvel are <U1 of 2 axes"),
+        ({"qpos": np.zeros((3, 2))}, "columns do not end together"),
+        ({"terminals": np.zeros(0)}, "columns do not end together"),
+    ],
+)
+def test_columns_of_another_form_are_refused(tmp_path, changes, told):
+    np.savez(tmp_path / f"{MAZE}.npz", **columns(**changes))
+    with pytest.raises(UserError, match=told) as refused:
+        read_ogbench(tmp_path / f"{MAZE}.npz")
+    assert "\n" not in str(refused.value)
+
+
+def test_columns_nobody_asked_for_are_not_read(tmp_path):
+    np.savez(tmp_path / f"{MAZE}.npz", **columns(extra=np.array([{}, 1], dtype=object)))
+    assert len(read_ogbench(tmp_path / f"{MAZE}.npz")) == 1
+
+
+def test_a_file_that_unpacks_beyond_the_memory_is_not_unpacked(tmp_path, monkeypatch):
+    from flowsweep.trainables.data import importers
+
+    class Free:
+        available = 1000
+
+    np.savez(tmp_path / f"{MAZE}.npz", **columns())
+    monkeypatch.setattr(importers.psutil, "virtual_memory", lambda: Free)
+    with pytest.raises(UserError, match=r"unpacks to .* GiB of memory are free"):
+        read_ogbench(tmp_path / f"{MAZE}.npz")
+
+
+def test_an_array_that_claims_to_be_huge_is_refused(tmp_path):
+    path = tmp_path / f"{MAZE}.npz"
+    np.savez(path, **columns())
+    header = np.lib.format.magic(1, 0)
+    text = "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 64), }".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in columns():
+            archive.writestr(f"{name}.npy", header + len(text).to_bytes(2, "little") + text.encode())
+    with pytest.raises(UserError, match="cannot be read"):
+        read_ogbench(path)
+
+
+def test_two_hundred_damaged_files_are_read_or_refused(tmp_path):
+    path = tmp_path / f"{MAZE}.npz"
+    np.savez_compressed(path, **columns())
+    whole, draw = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(200):
+        content = bytearray(whole)
+        for place in draw.integers(0, len(whole), draw.integers(1, 6)):
+            content[place] = draw.integers(256)
+        path.write_bytes(bytes(content[: len(whole) if draw.random() < 0.7 else draw.integers(len(whole))]))
+        with suppress(UserError):
+            read_ogbench(path)
+
+
+def test_a_digest_beside_a_file_that_is_no_digest_is_a_change(tmp_path):
+    np.savez(tmp_path / f"{MAZE}.npz", **columns())
+    for record in (b"", b"\xff\xfe", b"x"):
+        (tmp_path / f"{MAZE}.npz.sha256").write_bytes(record)
+        with pytest.raises(UserError, match="has changed since"):
+            fetch_ogbench(MAZE, folder=tmp_path)

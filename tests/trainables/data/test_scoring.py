@@ -8,7 +8,7 @@ import pytest
 from flowsweep.trainables.data.flat import open_dataset
 from flowsweep.trainables.data.names import minari_data_path
 from flowsweep.trainables.envs import fit
-from flowsweep.trainables.envs.naming import name_environment
+from flowsweep.trainables.envs.naming import attach_environment
 from flowsweep.trainables.errors import UserError
 from flowsweep.trainables.fidec import SYSTEM
 from gymnasium.envs.registration import EnvSpec
@@ -149,7 +149,7 @@ def test_no_usable_environment_is_told_with_its_reason_and_a_way_out_that_works(
         check(name, "return")
     assert "`refine/critic_loss`" in str(refused.value)
     assert len(check(name, "critic_loss")) == 1
-    spec, seen = name_environment(name, "Pendulum-v1")
+    spec, seen = attach_environment(name, "Pendulum-v1")
     assert (spec.max_episode_steps, seen.speaks_of_success) == (200, False)
     assert check(name, "return") == []
     import minari
@@ -158,7 +158,7 @@ def test_no_usable_environment_is_told_with_its_reason_and_a_way_out_that_works(
 
 
 class TestNamingAnEnvironment:
-    """`flowsweep data environment`."""
+    """`flowsweep data attach-environment`."""
 
     def test_one_that_does_not_fit_is_refused_and_the_dataset_stays(self, pendulum):
         name = pendulum(env=None)
@@ -168,14 +168,14 @@ class TestNamingAnEnvironment:
             ("os:system-v0", "without a module"),
         ):  # fmt: skip
             with pytest.raises(UserError, match=told):
-                name_environment(name, environment)
+                attach_environment(name, environment)
         with pytest.raises(UserError, match="not taken from a dataset"):
-            name_environment(name, "Pendulum-v1", arguments={"xml_file": "a.xml"})
+            attach_environment(name, "Pendulum-v1", arguments={"xml_file": "a.xml"})
         assert (minari_data_path(name) / "metadata.json").read_bytes() == before
 
     def test_limit_and_arguments_are_kept(self, pendulum):
         name = pendulum(env=None)
-        name_environment(name, "Pendulum-v1", max_episode_steps=50, arguments={"g": 9.0})
+        attach_environment(name, "Pendulum-v1", max_episode_steps=50, arguments={"g": 9.0})
         evaluation = open_dataset(name).info.evaluation
         assert (evaluation.max_episode_steps, dict(evaluation.kwargs)) == (50, {"g": 9.0})
         (warning,) = check(name, "return")

@@ -213,7 +213,7 @@ def _counted(course: Mapping[str, Any]) -> dict[str, int]:
     """Updates behind each sum; older checkpoints know one number for all."""
     if "counted" in course:
         return dict(course["counted"])
-    return dict.fromkeys(course["sums"], course["counted_steps"])
+    return dict.fromkeys(course["sums"], int(course["counted_steps"]))
 
 
 def report_marks(ends: Sequence[int]) -> list[int]:

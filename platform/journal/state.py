@@ -238,6 +238,7 @@ class SweepState:
         stages_computed, stages_reused, saved_cpu_s: of shared stage outputs.
         study: the newest edition of the study, and trials that lie outside its space.
         last_seq: of the entries folded.
+        derived: what readers have worked out from it, each with the ``last_seq`` it holds for.
     """
 
     paths: SweepPaths = NOWHERE
@@ -255,6 +256,7 @@ class SweepState:
     study: StudyRenewed | None = None
     warm_started: bool = False
     last_seq: int = -1
+    derived: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -377,13 +379,13 @@ def _apply_to_sweep(state: SweepState, event: Event, time: float) -> None:
 def _apply_to_trial(state: SweepState, trial: TrialState, entry: Entry) -> None:
     event = entry.event
     match event:
+        case Progress() | Evaluated():
+            _report(state, trial, entry)
         case TrialProposed():
             _propose(trial, event, entry.time)
         case TrialPlaced():
             trial.status, trial.ended, trial.stopped_by = TrialStatus.RUNNING, None, None
             trial.placed.append(event)
-        case Progress() | Evaluated():
-            _report(state, trial, entry)
         case Pulse() | Waiting():
             trial.activity = event
             return

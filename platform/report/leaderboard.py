@@ -74,6 +74,14 @@ def leaderboard(
         metric: ``stage/metric``; the objective when left out. A baseline is scored on its own last stage.
         direction: ``maximize`` or ``minimize``; the objective's when left out.
     """
+    known = record.derived.get((leaderboard, metric, direction))
+    if known is None or known[0] != record.last_seq:
+        known = record.last_seq, _leaderboard(record, metric, direction)
+        record.derived[leaderboard, metric, direction] = known
+    return list(known[1])
+
+
+def _leaderboard(record: SweepState, metric: str | None, direction: str | None) -> list[LeaderboardRow]:
     name, goals = MetricName(metric or record.metric).bare, Goals.recorded(record.spec)
     sign = -1 if (direction or record.direction) == "maximize" else 1
     rows: list[LeaderboardRow] = []
@@ -223,12 +231,15 @@ def _mean(trial: TrialState, name: str) -> float | None:
 
 def _with_ranks(group: list[LeaderboardRow]) -> list[LeaderboardRow]:
     """Rows with their ranks; what repeats a trial follows it without one of its own."""
-    repeats = [row for row in group if row.repeats]
+    repeats: dict[str, list[LeaderboardRow]] = {}
+    for row in group:
+        if row.repeats:
+            repeats.setdefault(row.repeats, []).append(row)
     rows, rank = [], 0
     for row in (row for row in group if not row.repeats):
         rank += row.status == "finished"
         rows.append(replace(row, rank=rank) if row.status == "finished" else row)
-        rows += [again for again in repeats if again.repeats == row.trial]
+        rows += repeats.get(row.trial, [])
     return rows
 
 

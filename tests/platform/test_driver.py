@@ -77,7 +77,7 @@ def test_shared_stages_were_computed_once_per_seed(finished):
 def test_confirmation_uses_only_seeds_the_search_has_not_seen(finished):
     home, _ = finished
     for fact in facts(home, "whole", "trial_proposed"):
-        assert fact.event.seeds == ([0, 1] if fact.event.phase == "search" else [10, 11])
+        assert fact.event.seeds == ((0, 1) if fact.event.phase == "search" else (10, 11))
 
 
 def test_optuna_holds_every_outcome_as_what_it_was(finished):
@@ -87,8 +87,8 @@ def test_optuna_holds_every_outcome_as_what_it_was(finished):
     assert len(study.trials) == 6
     for trial in study.trials:
         ending = endings[trial.user_attrs["trial"]]
-        assert trial.state.name == {"finished": "COMPLETE", "pruned": "PRUNED"}[ending["status"]]
-        assert trial.value == ending["value"]
+        assert trial.state.name == {"finished": "COMPLETE", "pruned": "PRUNED"}[ending.status]
+        assert trial.value == ending.value
 
 
 def test_mlflow_holds_what_the_journal_holds(finished):

@@ -178,9 +178,21 @@ class TrialState:
         return [entry.event for entry in self.reports if isinstance(entry.event, Evaluated)]
 
     def last_evaluation(self, metric: str) -> Evaluated | None:
-        """Return the newest score of its last stage that has a metric (bare name)."""
-        found = [e for e in self.evaluations if e.stage == self.through and metric in e.metrics]
-        return found[-1] if found else None
+        """Return the newest score of its last stage that has a metric (bare name).
+
+        A metric of training is in no score: what was last reported of it then counts, with no episode.
+        """
+        reported: list[Progress | Evaluated] = [*self.progress_reports, *self.evaluations]
+        said = [one for one in reported if one.stage == self.through and metric in one.metrics]
+        if scores := [event for event in said if isinstance(event, Evaluated)]:
+            return scores[-1]
+        if not said:
+            return None
+        last, none = said[-1], [{} for _ in said[-1].seeds]
+        return Evaluated(
+            stage=last.stage, step=last.step, steps=last.steps, seeds=last.seeds, metrics=last.metrics, episodes=none,
+            episodes_spent=0, cpu_s=0.0,
+        )  # fmt: skip
 
     @property
     def episodes_spent(self) -> int:

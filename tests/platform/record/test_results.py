@@ -264,3 +264,28 @@ def test_the_list_tells_running_finished_died_and_damaged_apart(home, paths):
     assert (found["maze"].best, found["maze"].best_trial) == (0.75, "c0")
     assert found["maze"].trials == {"finished": 3, "pruned": 1, "diverged": 1}
     assert "line 1" in found["damaged"].note
+
+
+def test_an_objective_that_training_reports_is_ranked_by_its_last_report(home):
+    """As where nothing is scored, for want of an environment: evaluations hold no metric then."""
+    paths = home.sweep("unscored")
+    objective = {"metric": "refine/critic_loss", "direction": "minimize"}
+    with Journal(paths.journal) as journal:
+        journal.append(SweepStarted(name="unscored", spec={**SPEC, "objective": objective}))
+        for trial, losses in (("t0", (1.0, 3.0)), ("t1", (9.0, 2.0))):
+            propose(journal, trial)
+            for step, loss in zip((50, 100), losses, strict=True):
+                said = {**trained(step, 1.0), "metrics": {"critic_loss": [loss, loss]}}
+                journal.append(Progress(**said), trial)
+            journal.append(
+                Evaluated(**{**trained(100, 0.0), "metrics": {}}, episodes=[{}, {}], episodes_spent=0), trial
+            )
+            journal.append(TrialEnded(status="finished", reason="all steps done", value=losses[-1]), trial)
+    rows = leaderboard(read_sweep(paths))
+    assert [(row.trial, row.rank, row.score.mean, row.episodes) for row in rows] == [
+        ("t1", 1, 2.0, 0),
+        ("t0", 2, 3.0, 0),
+    ]
+    found = best(read_sweep(paths))
+    assert found is not None
+    assert found.trial == "t1"

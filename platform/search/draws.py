@@ -27,7 +27,6 @@ ASKED = 3
 
 def draw_errors(search: Search, space: Space, objectives: int = 1) -> Iterator[UserError]:
     """What cannot be drawn from: a range by itself, or the whole space by its sampler."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _study(RandomSampler(seed=0), 1)
     found = [error for key, one in space.items() if (error := _range_error(study, key, one))]
     yield from found
@@ -95,6 +94,7 @@ def _few(study: optuna.Study, space: Space, count: int) -> None:
 
 
 def _study(sampler: BaseSampler, objectives: int) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = optuna.storages.InMemoryStorage()
     made = optuna.create_study(storage=storage, directions=[StudyDirection.MAXIMIZE] * objectives)
     return SweepStudy(made.study_name, storage, sampler=sampler)  # a grid that is at its end stops the study

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,16 @@ def test_a_mistake_of_the_command_line_has_no_place_in_the_file(run, sweep):
 def test_a_name_is_text_whatever_it_looks_like(run, sweep):
     for name in ("20240101", "1e3", "null", "010", "yes"):
         assert json.loads(run("plan", sweep(), "--name", name, "--json")[1])["name"] == name
+
+
+def test_nothing_that_is_shown_is_markup():
+    root = Path(cli.__file__).parents[2]
+    sources = [path for room in ("platform", "cluster") for path in (root / room).rglob("*.py")]
+    made = [call for path in sources for call in re.findall(r"Console\(.*\)", path.read_text())]
+    assert made
+    assert all("markup=False" in call and "emoji=False" in call for call in made)
+    marked = re.compile(r"markup=True|from_markup|\[(bold|dim|red|green|yellow)[ a-z]*\]")
+    assert not [path.name for path in sources if marked.search(path.read_text())]
 
 
 def test_text_of_the_user_is_shown_as_it_is(run, sweep):

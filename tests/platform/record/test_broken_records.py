@@ -48,6 +48,9 @@ def test_one_broken_record_breaks_no_command_for_the_others(two_sweeps, run):
             assert "Traceback" not in err
         listed = {one["name"]: one["status"] for one in json.loads(run("list", "--json")[1])}
         assert listed["whole"] == "finished"
+        code, _, err = run("show", "broken")
+        assert code in (0, 1, 2), (seed, err)
+        assert "Traceback" not in err
 
 
 def test_a_broken_record_is_told_with_its_path(two_sweeps, run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -137,11 +138,23 @@ def best(name: SweepName, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(name: SweepName) -> None:
-    """Write the report page of a sweep anew and print its path."""
-    from ..report.report import write_report
+def report(
+    name: SweepName,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Also write every figure of it as a file of its own."),
+    ] = None,
+) -> None:
+    """Write the report page of a sweep anew and print its path.
 
-    typer.echo(write_report(recorded(name)))
+    Example: `flowsweep report quickstart --figures pictures`
+    """
+    from ..report.report import write_figures, write_report
+
+    paths = recorded(name)
+    typer.echo(write_report(paths))
+    for path in write_figures(paths, figures) if figures else ():
+        typer.echo(path)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from ...trainables.names import MetricName
 from ..record.results import LeaderboardRow, SweepState
 from ..sweep.goals import Goals
 from . import plots
+from .limits import limit_pictures
 from .page import Column, Picture, Row, Section, Table, embedded
 from .text import counted, number
 
@@ -49,7 +50,8 @@ def trade_off(record: SweepState, rows: list[LeaderboardRow]) -> Section | None:
         for row in shown
     ]
     title = "Trade-off" if len(goals.objectives) > 1 else "Limits"
-    return Section(title, _words(goals, ended), front_pictures(goals, ended), [Table(heads, body)])
+    pictures = [*front_pictures(goals, ended), *limit_pictures(goals, ended)]
+    return Section(title, _words(goals, ended), pictures, [Table(heads, body)])
 
 
 def noted(record: SweepState, first: LeaderboardRow) -> str:

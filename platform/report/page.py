@@ -46,6 +46,17 @@ class Picture:
     caption: str = ""
     video: bool = False
 
+    @property
+    def suffix(self) -> str:
+        """Of a file that holds it (``.svg``)."""
+        mime = self.uri.removeprefix("data:").split(";", 1)[0]
+        return next(suffix for suffix, known in MIME.items() if known == mime)
+
+    @property
+    def data(self) -> bytes:
+        """The image or video itself."""
+        return base64.b64decode(self.uri.split(",", 1)[1])
+
 
 @dataclass(frozen=True)
 class Column:
@@ -76,13 +87,18 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; what is empty is left out."""
+    """A part of the page; what is empty is left out.
+
+    Attributes:
+        wide: whether its figures stand one below the other, each over the whole width.
+    """
 
     title: str
     paragraphs: Sequence[str] = ()
     figures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     code: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)

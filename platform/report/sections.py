@@ -23,6 +23,7 @@ from ..sweep.yaml_file import dump_yaml
 from . import figures
 from .findings import not_at_work, speed
 from .front import noted, trade_off
+from .limits import limit_curves
 from .page import Column, Labelled, Page, Row, Section, Table
 from .text import NOTHING, counted, duration, listing, moment, number, span, times
 
@@ -187,7 +188,7 @@ def search_figures(record: SweepState) -> Iterator[Section]:
     found, first = figures.importance(record), best(record)
     first_trial = (first.confirms or first.trial) if first else None
     if picture := figures.curves_picture(record, first_trial):
-        yield Section("Learning curves", figures=[picture])
+        yield Section("Learning curves", figures=[picture, *limit_curves(record, first_trial)])
     if picture := figures.landscape_picture(record, found.shares if found else {}, first_trial):
         yield Section("Landscape", figures=[picture])
     if found:
@@ -268,9 +269,11 @@ def learnt_from(record: SweepState) -> Section | None:
 
 
 def shown(record: SweepState) -> Section | None:
-    """Pictures and videos of what the policies do."""
+    """Pictures and videos of what the confirmed trials have learnt."""
     pictures = figures.media_pictures(record)
-    return Section("What the policies do", figures=pictures) if pictures else None
+    problems = record.source.kind == "problem"
+    title = "What the trials make of the problems" if problems else "What the policies do"
+    return Section(title, figures=pictures, wide=problems) if pictures else None
 
 
 def again(record: SweepState) -> Section:

@@ -18,10 +18,14 @@ def why_best(record: SweepState, row: LeaderboardRow) -> str:
         row: the best one, as :func:`.leaderboard.best` gives it.
     """
     rows = [other for other in leaderboard(record) if other.rank is not None]
-    group = [other for other in rows if other.phase == row.phase]
-    where = " on the test seeds" if row.phase == "confirm" else ""
-    parts = [_among(record, row, group) + where]
-    parts += _higher(record, row, group)
+    confirmed = [other for other in rows if other.phase == "confirm"]
+    # Of a single confirmation, what it was chosen among is what makes it the best.
+    alone = len(confirmed) == 1 and row.phase == "confirm" and row.feasible
+    judged = next((other for other in rows if other.trial == row.confirms), row) if alone else row
+    group = [other for other in rows if other.phase == judged.phase]
+    where = " on the test seeds" if judged.phase == "confirm" else ""
+    parts = [_among(record, judged, group) + where, *_higher(record, judged, group)]
+    parts += ["confirmed on the test seeds"] if judged is not row else []
     if row.phase == "search":
         refuted = [
             f"{o.trial}: {_broken(record, o)}" for o in rows if o.phase == "confirm" and not o.feasible

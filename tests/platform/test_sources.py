@@ -14,7 +14,12 @@ from flowsweep.platform.sweep.yaml_file import dump_yaml
 from flowsweep.trainables.exported import load_learner
 
 SWEEPS = {
-    "environment": {"system": "roamer", "environment": "meadow-v0", "objective": {"metric": "roam/return"}},
+    "environment": {
+        "system": "roamer",
+        "environment": "meadow-v0",
+        "objective": {"metric": "roam/return"},
+        "constraints": ["roam/cost <= 3"],
+    },
     "problem": {"system": "solver", "problem": "knot", "objective": {"metric": "solve/return"}},
 }
 
@@ -80,6 +85,15 @@ def test_the_report_has_it_under_its_own_name(kind, homes):
     assert f"the {kind} is small" in page
     assert kind.capitalize() in page
     assert "Dataset" not in page
+
+
+def test_the_figures_of_the_report_can_be_had_as_files(kind, call, tmp_path: Path):
+    written = call(kind, "report", kind, "--figures", str(tmp_path / "figures")).splitlines()[1:]
+    assert sorted(map(Path, written)) == sorted((tmp_path / "figures").iterdir())
+    names = {Path(path).name for path in written}
+    assert {"confirmation-1.svg", "learning-curves-1.svg"} <= names
+    assert ({"limits-1.svg", "learning-curves-2.svg"} <= names) == (kind == "environment")
+    assert all(Path(path).read_bytes().startswith(b"<svg ") for path in written)
 
 
 def test_mlflow_has_it_as_tag_and_param(kind, homes):

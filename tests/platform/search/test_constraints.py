@@ -118,6 +118,17 @@ def test_a_confirmation_that_breaks_a_limit_is_not_first_either(swept):
     )
 
 
+def test_a_single_confirmation_is_the_best_of_those_it_was_chosen_among(swept):
+    sweep = swept(search={"trials": 5, "sampler": "random"}, confirm={"top": 1})
+    sweep.run(*OUTCOMES)
+    sweep.confirm((39.0, 24.0))
+    assert everywhere(sweep) == {"confirm-1-t0002"}
+    assert why_best(sweep.record, best(sweep.record)) == (
+        "best of 3 feasible trials; t0003 scored higher but roam/cost 26 > 25; "
+        "t0000 scored higher but roam/cost 31.2 > 25; confirmed on the test seeds"
+    )
+
+
 def test_a_trial_whose_confirmation_broke_a_limit_gives_way_to_one_that_kept_them(swept):
     sweep = swept(search={"trials": 5, "sampler": "random"}, confirm={"top": 1})
     sweep.run(*OUTCOMES)

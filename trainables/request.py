@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -117,6 +117,8 @@ class TrialRequest(FrozenConfig):
     """When its state is stored on the way; no part of what is computed."""
     metrics: tuple[str, ...] = ()
     """Metrics of its last stage that the sweep looks at; whether they can be reported is tried before it trains."""
+    best_within: tuple[tuple[str, Literal["max", "min"], float], ...] = ()
+    """Limits that a best checkpoint keeps: metric of its last stage, which kind of limit, the limit."""
     best_by: tuple[str, bool] | None = None
     """Metric of its last stage by which its best checkpoint is chosen, and whether it is maximized."""
     illustrate: bool = False

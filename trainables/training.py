@@ -44,6 +44,7 @@ class Training:
         burst_steps: updates between two looks at the outside world.
         policy: when the state is stored on the way, and what is kept.
         best_by: metric and whether it is maximized, by which the best checkpoint is chosen; none when not given.
+        best_within: limits a best checkpoint keeps, as far as evaluations report them: metric, ``max`` or ``min``, limit.
         declared: the metrics the stage says it reports; not looked at where not given.
         ends: steps at which it ended before it was taken further; up to each, it reports as it did then.
     """
@@ -61,10 +62,12 @@ class Training:
         policy: CheckpointPolicy | None = None,
         ends: Sequence[int] = (),
         best_by: tuple[str, bool] | None = None,
+        best_within: Sequence[tuple[str, str, float]] = (),
         declared: Collection[str] | None = None,
     ):
         self.burst_steps, self.policy = burst_steps, policy or CheckpointPolicy()
         self.best_by = best_by if self.policy.keep_best else None
+        self.best_within = best_within
         self.stage, self.learner, self.steps, self.seeds = stage, learner, steps, list(seeds)
         self._declared = declared
         self.evaluate_at, self.episodes = sorted(set(evaluate_at)), episodes
@@ -201,12 +204,21 @@ class Training:
     def _better_value(self, report: Evaluated) -> float | None:
         """The objective, where it is better than at the best checkpoint so far; the mean over the lanes."""
         name, maximize = self.best_by or ("", True)
-        if not report.metrics.get(name):
+        if not report.metrics.get(name) or not self._within(report):
             return None
         value, best = report.mean(name), self.checkpoints.best_value()
         if best is None:
             return value if value == value else None
         return value if (value > best if maximize else value < best) else None
+
+    def _within(self, report: Evaluated) -> bool:
+        """Whether a score keeps the limits on what it reports."""
+        means = {name: report.mean(name) for name, lanes in report.metrics.items() if lanes}
+        return all(
+            means[name] <= limit if kind == "max" else means[name] >= limit
+            for name, kind, limit in self.best_within
+            if name in means
+        )
 
 
 def _counted(course: Mapping[str, Any]) -> dict[str, int]:

@@ -175,6 +175,7 @@ class Walk:
             ends=self.request.ends,
             policy=self.request.checkpoints,
             best_by=self.request.best_by,
+            best_within=self.request.best_within,
             declared=stage.metrics,
         )
         yield from self._training

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ...trainables.names import MetricName
 from ...trainables.request import TrialRequest
@@ -104,6 +104,7 @@ def _propose(
         checkpoints=spec.checkpoints,
         metrics=tuple(metric.split("/", 1)[1] for metric in Goals.of(spec).metrics),
         best_by=_best_by(spec),
+        best_within=_best_within(spec),
         illustrate=confirming,
     )
     event = TrialProposed(
@@ -121,6 +122,13 @@ def _propose(
 
 def _best_by(spec: SweepSpec) -> tuple[str, bool]:
     return MetricName(spec.objective.metric).bare, spec.objective.direction == "maximize"
+
+
+def _best_within(spec: SweepSpec) -> tuple[tuple[str, Literal["max", "min"], float], ...]:
+    return tuple(
+        (MetricName(limit.metric).bare, "max" if limit.max is not None else "min", limit.bound)
+        for limit in spec.constraints
+    )
 
 
 def _unfinished(

@@ -124,6 +124,24 @@ def test_the_state_is_stored_by_steps_and_the_newest_and_the_best_are_kept(tmp_p
     assert Checkpoints(tmp_path).best_value() == scores[best]
 
 
+@pytest.mark.parametrize("above", [True, False])
+def test_a_score_that_breaks_a_limit_is_never_the_best_on_the_way(tmp_path: Path, above: bool):
+    scores = {
+        step: sum(metrics["return"]) / 2
+        for kind, step, metrics in said(training(tmp_path / "free"))
+        if kind == "evaluated"
+    }
+    low, high = sorted(scores, key=lambda step: scores[step])
+    limit = (scores[low] + scores[high]) / 2
+    within = (("return", "min" if above else "max", limit), ("unreported", "max", 0.0))
+    list(training(tmp_path / "kept", best_by=("return", not above), best_within=within))
+    marked = best_of(tmp_path / "kept")
+    assert marked is not None
+    assert step_of(marked) == (high if above else low)
+    list(training(tmp_path / "none", best_by=("return", True), best_within=(("return", "max", -1e9),)))
+    assert best_of(tmp_path / "none") is None
+
+
 def test_by_time_the_state_is_stored_between_reports_too(tmp_path: Path, monkeypatch):
     ticks = iter(range(10_000))
     monkeypatch.setattr("flowsweep.trainables.checkpoints.time.monotonic", lambda: float(next(ticks)))

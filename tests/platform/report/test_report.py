@@ -143,7 +143,7 @@ def paths(tmp_path):
 @pytest.fixture
 def full(paths):
     """A sweep in which everything that can happen has happened."""
-    recorder = Recorder(paths, dataset={"fingerprint": "ab" * 32, "transitions": 20000, "findings": [{"level": "warning", "text": "few successes"}]})  # fmt: skip
+    recorder = Recorder(paths, source={"kind": "dataset", "name": "toy/points", "fingerprint": "ab" * 32, "transitions": 20000, "findings": [{"level": "warning", "text": "few successes"}]})  # fmt: skip
     for index in range(10):
         params = {"tune.rate": 0.01 * 1.5**index, "tune.offset": index - 5.0, "tune.kind": "ab"[index % 2]}
         recorder.trial(f"t{index:04d}", value=0.08 * index, params=params)
@@ -221,7 +221,7 @@ def test_hostile_text_is_shown_as_text(paths):
     recorder = Recorder(
         paths,
         host=HOSTILE,
-        dataset={"fingerprint": HOSTILE, "findings": [{"level": "warning", "text": HOSTILE}]},
+        source={"kind": "dataset", "name": HOSTILE, "fingerprint": HOSTILE, "findings": [{"level": "warning", "text": HOSTILE}]},
         plan={"searched": {HOSTILE: SEARCHED["tune.rate"], "$x_{": SEARCHED["tune.offset"]}},
     )
     for index in range(9):

@@ -221,7 +221,12 @@ def test_hostile_text_is_shown_as_text(paths):
     recorder = Recorder(
         paths,
         host=HOSTILE,
-        source={"kind": "dataset", "name": HOSTILE, "fingerprint": HOSTILE, "findings": [{"level": "warning", "text": HOSTILE}]},
+        source={
+            "kind": "dataset",
+            "name": HOSTILE,
+            "fingerprint": HOSTILE,
+            "findings": [{"level": "warning", "text": HOSTILE}],
+        },
         plan={"searched": {HOSTILE: SEARCHED["tune.rate"], "$x_{": SEARCHED["tune.offset"]}},
     )
     for index in range(9):

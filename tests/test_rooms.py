@@ -140,6 +140,34 @@ def test_the_cluster_is_reached_from_the_command_line_alone():
     )
 
 
+def test_the_journal_knows_nothing_of_the_platform_but_paths_and_errors():
+    assert not offences(
+        (source, item.line, item.module)
+        for source in sources()
+        if source.path.parts[:2] == ("platform", "journal")
+        for item in imports(source)
+        if names_room(item.module, "platform")
+        and not names_room(item.module, "platform.journal", "platform.paths", "platform.errors")
+    )
+
+
+def test_events_are_told_apart_by_their_type_and_not_by_words():
+    """A word that is misspelt matches nothing and is never noticed; a class that is not there is."""
+    from flowsweep.platform.journal.events import EVENTS
+
+    assert not offences(
+        (source, node.lineno, ast.unparse(node))
+        for room in ("platform", "cluster")
+        for source in in_room(room)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Compare)
+        and isinstance(node.left, ast.Attribute)
+        and node.left.attr == "kind"
+        and any(isinstance(n, ast.Constant) and n.value in EVENTS for n in ast.walk(node))
+        and not ast.unparse(node).startswith(("item.kind", "decision.item.kind", "left.kind", "incident.kind"))
+    )
+
+
 def test_nothing_but_the_command_line_imports_the_command_line():
     assert not offences(
         (source, item.line, item.module)

@@ -51,17 +51,18 @@ def rerun(
 
     Example: `flowsweep rerun quickstart`
     """
+    from ...trainables.events import Evaluated, Event, StageComputed
     from ..rerun import RULE
     from ..rerun import rerun as run_again
     from ..running.live import duration
 
-    def show(event) -> None:
+    def show(event: Event) -> None:
         if as_json:
             return
-        if event.kind == "evaluated":
+        if isinstance(event, Evaluated):
             means = "  ".join(f"{key} {value:.4g}" for key, value in event.means().items())
             console.print(f"  {event.stage} step {event.step:,}/{event.steps:,}  {means}")
-        elif event.kind == "stage_computed":
+        elif isinstance(event, StageComputed):
             console.print(
                 f"  {event.stage} computed for seed {event.seed} ({duration(event.cpu_s)} of CPU time)"
             )

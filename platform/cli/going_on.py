@@ -132,5 +132,23 @@ def carry_on(
     paths = Home.default().sweep(name)
     if not paths.spec.exists():
         raise UserError("there is no sweep of this name", key="NAME", value=name, fix="See `flowsweep list`.")
-    made = make_plan(read_spec(paths.spec, changes), Home.default(), elsewhere=address is not None)
+    spec = read_spec(paths.spec, changes)
+    _look_for_tracker(spec.tracking.uri, name)
+    made = make_plan(spec, Home.default(), elsewhere=address is not None, ask_tracker=False)
     carry_out(made, address=address, quiet=quiet, going=Going(resume=True, retry=retry, anyway=anyway))
+
+
+def _look_for_tracker(uri: str | None, name: str) -> None:
+    """Warn where the tracker does not answer: a sweep that is under way does not wait for it."""
+    from ..errors import Refused, Unreachable
+    from ..tracking.check import check_tracker
+
+    try:
+        if uri:
+            check_tracker(uri)
+    except (Refused, Unreachable) as error:
+        console.print(
+            f"{error.key}: {error.problem}. The sweep goes on without it; it gets everything once it is back, "
+            f"at the latest by: flowsweep sync {name}",
+            style="yellow", markup=False, soft_wrap=True,
+        )  # fmt: skip

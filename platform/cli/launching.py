@@ -35,7 +35,7 @@ def init(
         typer.Option("--set", metavar="KEY=VALUE", help="One setting of the description; may be repeated."),
     ] = None,
     into: Annotated[
-        Path | None, typer.Option(help="Folder to write to.", show_default="the cluster's name")
+        Path | None, typer.Option(help="Folder to write to.", show_default="NAME-cluster")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     check: Annotated[
@@ -62,7 +62,7 @@ def init(
             "which kind of cluster?", key="--kind", fix="Give one of aws, gcp, onprem, kuberay and slurm."
         )
     described = read_description(config, kind, settings(set_ or []))
-    folder = into or Path(described.name)
+    folder = into or Path(f"{described.name}-cluster")  # a name that no module can have
     written = [str(path) for path in write_files(folder, render(described), force=force)]
     _tell(
         written, {"folder": str(folder), "written": written}, f"{described.name} ({described.kind}):", as_json

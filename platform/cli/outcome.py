@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...trainables.user_code.code import label_of
 from ..sweep.goals import Goals
-from .incidents import tell_incidents
+from .incidents import tell_incidents, tell_refusals
 from .leaderboards import MOST_ROWS, print_goals, print_rows
 from .shared import console, learnt_from, styled
 
@@ -59,6 +59,7 @@ def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     )
     _print_paces(record)
     tell_incidents(paths)
+    tell_refusals(paths)
     if paths.report.exists():
         console.print(f"Report: {paths.report}", soft_wrap=True)
     return first is not None

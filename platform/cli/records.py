@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..journal.journal import read
 from ..paths import Home, SweepPaths
 from .cluster import Address, Cluster, Insecure
+from .incidents import tell_refusals
 from .leaderboards import best_json, goals_json, print_best, score_text
 from .outcome import show_sweep
 from .shared import Json, SweepName, console, grid, numbers, print_json, styled
@@ -66,6 +67,7 @@ def show(
     from ..record.incidents import incidents
     from ..record.results import best as best_row
     from ..record.results import leaderboard, savings, why_best
+    from ..tracking.tracker import tracker_status
 
     paths = recorded(name)
     if as_json:
@@ -83,6 +85,7 @@ def show(
                 "trials": {t.trial: _facts_of(t) for t in record.trials.values()},
                 "findings": [asdict(finding) for finding in findings(record)],
                 "savings": asdict(savings(record)),
+                "tracker": asdict(tracker_status(paths)),
                 "incidents": [asdict(incident) for incident in incidents(read(paths.journal))],
             }
         )
@@ -159,9 +162,14 @@ def report(
 
 @app.command()
 def sync(
-    name: SweepName, uri: Annotated[str | None, typer.Option("--uri", help="Another MLflow.")] = None
+    name: SweepName,
+    uri: Annotated[str | None, typer.Option("--uri", help="Another MLflow.")] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Send all of it, also what was refused before; nothing is doubled."),
+    ] = False,
 ) -> None:
-    """Send everything the tracker has not got yet."""
+    """Send everything the tracker has not got yet, or has lost since."""
     from ..tracking.tracker import catch_up
 
     home = Home.default()
@@ -170,8 +178,9 @@ def sync(
     target = uri or spec["tracking"]["uri"] or home.mlflow_uri
     artifacts = home.mlflow_artifacts if target == home.mlflow_uri else None
     experiment = spec["tracking"]["experiment"] or f"flowsweep/{short_name(spec['system'])}"
-    sent = catch_up(paths, target, experiment, artifacts)
+    sent = catch_up(paths, target, experiment, artifacts, again=again)
     console.print(f"{sent:,} events sent to {target}", soft_wrap=True)
+    tell_refusals(paths)
 
 
 @app.command()

@@ -121,19 +121,20 @@ class Plan:
         }
 
 
-def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False) -> Plan:
+def make_plan(spec: SweepSpec, home: Home, *, elsewhere: bool = False, ask_tracker: bool = True) -> Plan:
     """Check everything about a sweep and count what it would do.
 
     Args:
         home: where stages may already be stored.
         elsewhere: it will run on a cluster, whose size is looked at there; otherwise on this machine.
+        ask_tracker: see that the tracker answers; one that runs already does not wait for it.
 
     Raises:
         UserError: something about the sweep cannot work.
         Unreachable: the tracker, the stage store or the study's storage does not answer.
     """
     resolved = resolve(spec)  # a mistake in the file is told before data are looked for
-    if spec.tracking.uri:
+    if spec.tracking.uri and ask_tracker:
         check_tracker(spec.tracking.uri)
     if elsewhere:
         concurrent = spec.resources.concurrent or spec.search.trials

@@ -40,6 +40,7 @@ class Place:
         steps: see :func:`translate`.
         shared: see :func:`translate`.
         refused: what the tracker would not take, the newest 20.
+        refusals: how many times it would not.
         error: why sending is held up at the moment.
     """
 
@@ -49,6 +50,7 @@ class Place:
     steps: dict[str, dict[str, int]] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    refusals: int = 0
     error: str | None = None
 
     @classmethod
@@ -63,6 +65,11 @@ class Place:
             return cls(**json.loads(path.read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return cls()
+
+    def refuse(self, what: str) -> None:
+        """Note what the tracker would not take."""
+        self.refused = [*self.refused, what][-20:]
+        self.refusals += 1
 
     def save(self, path: Path) -> None:
         """Persist it, atomically."""

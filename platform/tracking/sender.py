@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 19
 MAX_METRICS, MAX_PAIRS = 900, 60
 """Per request: MLflow takes 1,000 entities, 100 params or tags, and one megabyte."""
+SENT = "flowsweep.sent"
+"""Tag of a sweep's run: bytes of the journal that the tracker has taken in."""
 REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 """Answers that a second try cannot change; they are noted and do not hold up the rest."""
 
@@ -52,6 +54,15 @@ class Sender:
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._sweep_id = ""
+
+    def look(self) -> None:
+        """See that the tracker has what it was sent; where it has not, everything is to be sent again.
+
+        Raises:
+            Exception: it does not answer for now.
+        """
+        if self.place.position:
+            self._connected()
 
     def step(self) -> int:
         """Send the next events; returns how many (0: all is sent).
@@ -76,6 +87,7 @@ class Sender:
                 self._ensure_run(client, name, update)
             for name, update in updates.items():
                 self._send(client, self.place.runs[name], update, name not in known)
+            self._mark(client, position)
         except Exception as error:
             # What arrived before the failure is unknown; the runs are looked up again on the next try.
             self._client = None
@@ -113,21 +125,37 @@ class Sender:
     def _adopt_runs(self, client: MlflowClient) -> None:
         """Find the runs already made for this sweep: a crash may have come between making one and noting its id.
 
-        Runs deleted by hand count as made; what is sent to them is refused. A tracker that has none of the runs it
-        was sent is another one under the same address, and gets everything again.
+        Runs deleted by hand count as made; what is sent to them is refused. A tracker that lacks any of the runs it was
+        sent, or knows of less than it was sent, has lost something (it is another one, or was restored from a backup) and
+        gets everything again; what it still has is not doubled.
         """
         from mlflow.entities import ViewType
 
         query, runs, token = f"tags.`flowsweep.sweep_id` = '{self._sweep_id}'", {}, None
+        knows_of = self.place.position
         while True:
             page = client.search_runs([self._experiment_id], query, ViewType.ALL, 1000, page_token=token)
             runs |= {run.data.tags["flowsweep.run"]: run.info.run_id for run in page}
+            for run in page:
+                if SENT in run.data.tags and run.info.lifecycle_stage == "active":
+                    knows_of = int(run.data.tags[SENT])
             token = page.token
             if not token:
                 break
-        if self.place.runs and not runs:
+        if set(self.place.runs) - set(runs) or knows_of < self.place.position:
             self.place = Place.at(self.target)
         self.place.runs = runs
+
+    def _mark(self, client: MlflowClient, position: int) -> None:
+        """Leave word at the tracker of how far it has come, unless its run of the sweep was deleted by hand."""
+        from mlflow.exceptions import MlflowException
+
+        if run := self.place.runs.get(SWEEP):
+            try:
+                client.set_tag(run, SENT, str(position))
+            except MlflowException as error:
+                if error.error_code not in REFUSALS:
+                    raise
 
     def _ensure_run(self, client: MlflowClient, name: str, update: RunUpdate) -> None:
         if name in self.place.runs:
@@ -190,7 +218,7 @@ class Sender:
             self._refuse(str(error)[:300])
 
     def _refuse(self, what: str) -> None:
-        self.place.refused = [*self.place.refused, redacted(what)][-20:]
+        self.place.refuse(redacted(what))
 
 
 def _batches(
@@ -283,6 +311,7 @@ def run_until(sender: Sender, stop: threading.Event, drain_s: float, idle_s: flo
 
 def main() -> None:
     """Read the settings from standard input, send until it closes (also when the driver is killed), drain, end."""
+    os.nice(10)  # training and the driver come first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ray's job server interrupts a driver's children too
     settings = json.loads(sys.stdin.readline())
     paths = SweepPaths(Path(settings["root"]))

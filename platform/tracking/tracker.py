@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import Unreachable, UserError
 from ..paths import SweepPaths
@@ -17,23 +18,34 @@ from .check import checked_uri, first_line, refused_login
 from .place import Place, Target, only_sender
 from .sender import Sender
 
+T = TypeVar("T")
 ORPHAN_DRAIN_S = 120.0
 """How long a sender goes on after its driver was killed."""
 
 
 @dataclass(frozen=True)
 class TrackerStatus:
-    """How the tracker stands: events not yet sent, why it is held up, what it refused for good."""
+    """How the tracker stands.
+
+    Attributes:
+        unsent: events not yet sent.
+        error: why it is held up.
+        refused: what it refused for good, the newest 20.
+        refusals: how many times it did.
+    """
 
     unsent: int
     error: str | None
     refused: tuple[str, ...]
+    refusals: int
 
 
 def tracker_status(paths: SweepPaths) -> TrackerStatus:
     """How far the record of a sweep has reached its tracker; asks nobody, reads two files."""
     place = Place.load(paths.tracking)
-    return TrackerStatus(_events_after(paths.journal, place.position), place.error, tuple(place.refused))
+    refusals = max(place.refusals, len(place.refused))
+    unsent = _events_after(paths.journal, place.position)
+    return TrackerStatus(unsent, place.error, tuple(place.refused), refusals)
 
 
 def _events_after(journal: Path, position: int) -> int:
@@ -112,8 +124,9 @@ def catch_up(
     experiment: str | None = None,
     artifacts: Path | None = None,
     on_progress: Callable[[int], None] | None = None,
+    again: bool = False,
 ) -> int:
-    """Send everything the tracker has not got, here and now.
+    """Send everything the tracker has not got, or has lost since, here and now.
 
     Args:
         paths: the sweep.
@@ -121,6 +134,7 @@ def catch_up(
         experiment: name of the MLflow experiment; as before when left out.
         artifacts: folder for artifacts when ``uri`` is a database.
         on_progress: called with the number of events sent so far.
+        again: send all of it, also what the tracker has taken or refused before.
 
     Returns:
         Events sent.
@@ -135,16 +149,20 @@ def catch_up(
     total = 0
     with only_sender(paths):
         sender = Sender(paths, _target(uri, experiment, artifacts))
-        while sent := _step(sender, uri):
+        if again:
+            sender.place = Place.at(sender.target)
+        _told(sender.look, uri)
+        while sent := _told(sender.step, uri):
             total += sent
             if on_progress is not None:
                 on_progress(total)
     return total
 
 
-def _step(sender: Sender, uri: str) -> int:
+def _told(call: Callable[[], T], uri: str) -> T:
+    """What a call to the tracker returns; what keeps it from that is told as a person can use it."""
     try:
-        return sender.step()
+        return call()
     except UserError:
         raise
     except Exception as error:

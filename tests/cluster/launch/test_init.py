@@ -35,9 +35,9 @@ def test_it_lists_what_it_wrote_for_a_script(init):
     assert os.access("lab/sweep.sbatch", os.X_OK)
 
 
-def test_without_a_folder_it_takes_the_clusters_name(init):
+def test_without_a_folder_it_takes_one_named_after_the_cluster_that_no_module_can_have(init):
     assert init(*SLURM, "--set", "name=gauss")[0] == 0
-    assert Path("gauss/README.md").exists()
+    assert Path("gauss-cluster/README.md").exists()
 
 
 def test_edited_files_are_not_written_over_and_nothing_else_is_written_then(init):

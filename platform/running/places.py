@@ -110,8 +110,12 @@ class Places:
             if trial not in self._leaving:
                 self._leaving.add(trial)
                 with contextlib.suppress(OSError):
-                    (self._trials / trial / LEAVE).touch()
+                    (self.folder_of(trial) / LEAVE).touch()
                 over -= 1
+
+    def folder_of(self, trial: str) -> Path:
+        """Where a trial keeps its files."""
+        return self._trials / trial
 
     def made_room(self, trial: str) -> bool:
         """Whether a trial that has left was asked to."""
@@ -121,7 +125,7 @@ class Places:
         """A trial starts, or has come to an end: what it was asked no longer holds."""
         self._leaving.discard(trial)
         with contextlib.suppress(OSError):
-            (self._trials / trial / LEAVE).unlink(missing_ok=True)
+            (self.folder_of(trial) / LEAVE).unlink(missing_ok=True)
 
     def _keep_looking(self) -> None:
         while not self._over.wait(LOOK_S):

@@ -20,6 +20,7 @@ from .failures import MADE_ROOM, MemoryKills, lost_worker
 from .phases import NOT_YET
 from .places import Places
 from .scheduling import Decision
+from .worker_logs import WorkerLogs
 
 # Read by Ray when Tune starts: our journal replaces its loggers, snapshots and strict metric names.
 TUNE_SETTINGS = {
@@ -213,7 +214,7 @@ class Marshal(_Unpickled, FIFOScheduler):
     def __init__(self, desk: Desk, queue: TrialQueue, places: Places):
         super().__init__()
         self._desk, self._queue, self._kills = desk, queue, MemoryKills()
-        self._places = places
+        self._places, self._logs = places, WorkerLogs()
         self._workers: dict[str, tuple] = {}
         self._placed: dict[str, None] = {}
 
@@ -254,10 +255,14 @@ class Marshal(_Unpickled, FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The worker of a trial was lost."""
-        self._over(trial.config["request"]["trial"])
+        name = trial.config["request"]["trial"]
+        silent = name not in self._placed
+        self._over(name)
         file = trial.error_file  # beside the driver; Tune copies it to its storage only later
         said = Path(file).read_text(errors="replace") if file and Path(file).exists() else ""
-        self._queue.note_loss(trial.trial_id, lost_worker(said, self._kills.rose()))
+        failure = lost_worker(said, self._kills.rose())
+        told = self._logs.explain(said, failure, self._places.folder_of(name), silent)
+        self._queue.note_loss(trial.trial_id, told)
 
     def _over(self, name: str) -> None:
         self._placed.pop(name, None)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from flowsweep.platform.drill.checks import Account
 from flowsweep.platform.drill.faults import LEAVE_S, SLOW
 from flowsweep.platform.drill.rig import Rig
+from flowsweep.platform.sweep.spec import sweep_file
 
 pytestmark = pytest.mark.faults
 
@@ -96,4 +98,56 @@ def test_a_signal_while_the_sweep_is_concluded_is_not_lost(
     assert "flowsweep report drill" in rig.said()
     assert [fact.event.status for fact in rig.facts("sweep_ended")] == ["finished"]
     rig.ended(rig.resume(), 0)
+    assert_nothing_lost(rig, undisturbed)
+
+
+DYING = """
+import os, sys
+from flowsweep.trainables.rehearsal import SYSTEM
+if "RAY_RAYLET_PID" in os.environ:
+    print("libdynamics.so: cannot open shared object file", file=sys.stderr, flush=True)
+    os._exit(3)
+"""
+
+
+def test_a_worker_that_dies_of_what_it_loads_is_told_by_its_log_and_not_tried_for_ever(
+    rig: Rig, tmp_path: Path
+):
+    (package := tmp_path / "package" / "dying-1.dist-info").mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: dying\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[flowsweep.systems]\ndying = dying:SYSTEM\n")
+    (package.parent / "dying.py").write_text(DYING)
+    process = rig.launch(
+        "run", str(sweep_file("drill")), "--set=system=dying", environment={"PYTHONPATH": str(package.parent)}
+    )
+    rig.ended(process, 1)
+    ends = rig.facts("trial_ended")
+    assert {fact.data["failure"] for fact in ends} == {"code_error"}
+    assert len(ends) <= 4
+    assert len(rig.facts("trial_retried")) <= 2
+    assert "its log: libdynamics.so: cannot open shared object file" in rig.said()
+    assert [fact.data["status"] for fact in rig.facts("sweep_ended")] == ["failed"]
+    assert next(iter(rig.paths.trials.glob("*/worker.log"))).read_text().startswith("libdynamics.so")
+
+
+@pytest.mark.parametrize("where", ["| head -1", "> /dev/full", ">&-"])
+def test_a_sweep_whose_output_goes_away_goes_on(
+    rig: Rig, undisturbed: Account, assert_nothing_lost, where: str
+):
+    command = f"{sys.executable} -P -m flowsweep.platform.cli run {sweep_file('drill')} {where}"
+    rig.ended(rig.start(["bash", "-c", f"set -o pipefail; {command}"]), 0)
+    assert ("The output has gone away" in rig.said()) == (where != ">&-")
+    assert "Traceback" not in rig.said()
+    assert_nothing_lost(rig, undisturbed)
+
+
+@pytest.mark.parametrize("name", ["torch", "mlflow"])
+def test_a_file_named_like_a_package_beside_the_sweep_breaks_nothing(
+    rig: Rig, undisturbed: Account, assert_nothing_lost, tmp_path: Path, name: str
+):
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('mine')")
+    for folder in ("platform", "flowsweep"):
+        (tmp_path / folder).mkdir()
+    command = f"cd {tmp_path} && {sys.executable} -P -m flowsweep.platform.cli run {sweep_file('drill')}"
+    rig.ended(rig.start(["bash", "-c", command]), 0)
     assert_nothing_lost(rig, undisturbed)

@@ -25,6 +25,7 @@ from ..store.stages import StageStore
 from ..tracking.check import check_tracker, first_line
 from .findings import Finding
 from .packages import check_advisories, check_packages, check_python
+from .ray_files import check_ray_files
 from .ray_probe import RayAnswer, ask_ray
 
 LEAST_FREE_BYTES = 5 * 2**30
@@ -68,6 +69,7 @@ def checks(
         Check("python", check_python),
         Check("packages", check_packages),
         Check("security", check_advisories),
+        Check("ray files", check_ray_files),
         Check("home", partial(check_home, home)),
         Check("stages", partial(check_stages, home), "asking the stage store"),
         Check("records", partial(check_records, home), "reading every journal"),

@@ -45,7 +45,7 @@ def private_folder() -> Iterator[Path]:
     Raises:
         UserError: it cannot be made where it is asked for.
     """
-    base = _base()
+    base = base_folder()
     _clear(base)
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
@@ -121,7 +121,12 @@ def environment(values: Mapping[str, str], without: tuple[str, ...] = ()) -> Ite
         os.environ.update(before)
 
 
-def _base() -> Path:
+def base_folder() -> Path:
+    """Return the folder that Ray's is made in: what RAY_TMPDIR names, or the usual one where its name is short enough.
+
+    Raises:
+        UserError: the name that was asked for is too long.
+    """
     asked = os.environ.get("RAY_TMPDIR")
     usual = tempfile.gettempdir()
     if asked and len(asked) > LONGEST:

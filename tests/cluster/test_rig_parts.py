@@ -20,6 +20,7 @@ from flowsweep.cluster.rig_network import Namespaces, why_no_namespaces
 from flowsweep.cluster.rig_record import Node, Rig, Shape
 from flowsweep.platform.cli import app
 from flowsweep.platform.errors import Refused, UserError
+from flowsweep.trainables.handed import HANDED
 from typer.testing import CliRunner
 
 NO_NAMESPACES = why_no_namespaces()
@@ -203,3 +204,18 @@ def test_a_node_that_is_cut_off_is_reached_by_nobody_until_it_is_put_back(mark, 
         network.down([1, 2])
     left = subprocess.run(["ip", "-j", "link"], capture_output=True, text=True).stdout
     assert not [link for link in json.loads(left) if link["ifname"].startswith(network.bridge)]
+
+
+def test_a_node_is_told_no_secret_and_its_sweeps_find_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted-secret-of-the-store")
+    record = Rig(mark="m", kind="loopback", subnet=64, scratch=str(tmp_path), ports=(7001, 7002, 7003))
+    variables = environment(record, 1, tmp_path / "token")
+    assert "planted-secret-of-the-store" not in "".join(variables.values())
+    handed = Path(variables[HANDED])
+    assert json.loads(handed.read_text())["AWS_SECRET_ACCESS_KEY"] == "planted-secret-of-the-store"
+    assert handed.stat().st_mode & 0o077 == 0
+
+
+def test_the_log_of_a_node_is_its_owners(mark, tmp_path):
+    started(mark, "node-1", tmp_path)
+    assert (tmp_path / "log").stat().st_mode & 0o077 == 0

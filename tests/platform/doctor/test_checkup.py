@@ -42,7 +42,7 @@ def test_a_sound_installation_passes_with_a_task_run_on_ray_and_nothing_is_left(
     assert code == 0, told
     assert set(by_check) == {
         "python", "packages", "security", "home", "records", "clock", "datasets", "systems", "tracker", "rendering",
-        "ray",
+        "ray", "ray files",
     }  # fmt: skip
     assert "ran a task" in by_check["ray"]["what"]
     assert "starting an embedded Ray for one task" in err

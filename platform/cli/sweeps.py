@@ -194,8 +194,8 @@ def _carry_out(made, address: str | None, quiet: bool, going: Going | None) -> N
         )
     if outcome.broken_off:
         console.print(
-            f"Told to leave while the sweep was being concluded: every trial is on record. "
-            f"Its page: flowsweep report {paths.name}"
+            "Interrupted while the results were being written; every trial is on record. "
+            f"Write the page with: flowsweep report {paths.name}"
         )
         raise typer.Exit(130)
     if outcome.status == "interrupted":

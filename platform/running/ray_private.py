@@ -87,11 +87,16 @@ def small_head() -> Iterator[dict[str, str]]:
 
     Ray takes the loopback for its address only where a cluster is impossible, and replaces it by the network's elsewhere.
     """
-    from ray._private import parameter, ray_constants, services
+    from ray._private import node, parameter, ray_constants, services
 
     small: Any = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)  # type: ignore[arg-type]
     changes = (
         (parameter, "RayParams", small),  # no autoscaler, and nobody who reads logs
+        (
+            node.Node,
+            "start_api_server",
+            lambda self, **options: None,
+        ),  # nobody asks the dashboard of such a Ray
         (services, "resolve_ip_for_localhost", lambda host: host),
         (ray_constants, "ENABLE_RAY_CLUSTER", False),
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...trainables.user_code.code import label_of
-from ..sweep.goals import Goals
 from .incidents import tell_incidents, tell_refusals
 from .leaderboards import MOST_ROWS, print_goals, print_rows
 from .shared import console, learnt_from, styled
@@ -21,9 +19,11 @@ if TYPE_CHECKING:
 
 def show_sweep(paths: SweepPaths, every_trial: bool = False) -> bool:
     """Print a sweep's tables for a person, their first rows unless every trial is wanted; True when one has finished."""
+    from ...trainables.user_code.code import label_of
     from ..record.results import above, leaderboard, read_sweep, savings, why_best
     from ..record.results import best as best_row
     from ..running.live import duration
+    from ..sweep.goals import Goals
 
     record = read_sweep(paths)
     rows = leaderboard(record)

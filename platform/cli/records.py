@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...trainables.user_code.code import short_name
 from ..errors import UserError
 from ..journal.journal import read
 from ..paths import Home, SweepPaths
@@ -170,6 +169,7 @@ def sync(
     ] = False,
 ) -> None:
     """Send everything the tracker has not got yet, or has lost since."""
+    from ...trainables.user_code.code import short_name
     from ..tracking.tracker import catch_up
 
     home = Home.default()

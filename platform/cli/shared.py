@@ -6,16 +6,18 @@ import json
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...trainables.source_ref import SourceRef
 from ..errors import UserError
 from .output import fill_gaps
+
+if TYPE_CHECKING:
+    from ...trainables.source_ref import SourceRef
 
 fill_gaps()
 # Where no terminal says how wide it is, tables are kept whole for whoever reads the log. What is shown comes from files

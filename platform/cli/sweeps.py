@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...trainables.user_code.code import label_of
 from ..paths import Home
 from .output import optional
 from .shadows import check_shadows
@@ -61,6 +60,7 @@ def plan(sweep: SweepArgument, set_: Set = None, name: Name = None, as_json: Jso
 
 def show_plan(made) -> None:
     """Print a plan for a person."""
+    from ...trainables.user_code.code import label_of
     from ..report.text import counted
 
     spec = made.spec

@@ -221,7 +221,7 @@ def test_a_bad_score_is_no_divergence(digits, trained):
     """The squared loss under gross outliers fails statistically: finite, and bad."""
     learner = started(digits, trained, [SMALL.model_copy(update={"kind": "squared"})])
     learner.advance(4)
-    assert learner.evaluate([0], 1)[0].metrics["psnr"] < learner.evaluate([0], 1)[0].metrics["psnr_clean"] - 3
+    assert learner.evaluate([0], 1)[0].metrics["psnr"] < learner.evaluate([0], 1)[0].metrics["psnr_clean"] - 1
 
 
 def test_more_steps_than_problems_are_refused_when_planned_and_when_started(digits, trained):

@@ -42,6 +42,7 @@ from ..journal.events import (
 )
 from ..journal.state import SweepState, TrialState
 from ..report.text import counted
+from ..sweep.goals import Goals
 
 if TYPE_CHECKING:
     from ..sweep.plan import Plan
@@ -59,6 +60,7 @@ class Shown:
         stage: the stage trials end with, which is the objective's.
         trials: how many the search wants.
         searched: parameters, as ``stage.field``.
+        goals: everything trials are judged by.
     """
 
     name: str
@@ -67,13 +69,15 @@ class Shown:
     stage: str
     trials: int
     searched: tuple[str, ...]
+    goals: Goals
 
     @classmethod
     def of(cls, plan: Plan) -> Shown:
         """Of a plan made here."""
         spec, goal = plan.spec, plan.spec.objective
         searched = tuple(plan.resolved.space)
-        return cls(spec.name, goal.metric, goal.direction, plan.resolved.stage, plan.trials, searched)
+        stage, goals = plan.resolved.stage, Goals.of(spec)
+        return cls(spec.name, goal.metric, goal.direction, stage, plan.trials, searched, goals)
 
     @classmethod
     def recorded(cls, spec: Mapping[str, Any]) -> Shown:
@@ -82,7 +86,8 @@ class Shown:
         metric, space = goal["metric"], spec["space"]
         searched = tuple(space) if isinstance(space, Mapping) else ()
         stage = MetricName(metric).stage
-        return cls(spec["name"], metric, goal["direction"], stage, spec["search"]["trials"], searched)
+        goals, trials = Goals.recorded(spec), spec["search"]["trials"]
+        return cls(spec["name"], metric, goal["direction"], stage, trials, searched, goals)
 
 
 class Board:
@@ -100,10 +105,18 @@ class Board:
             self.state.trials[entry.trial].forget()
 
     def sorted_trials(self) -> list[TrialState]:
-        """Return the trials, best objective first; those without one last, in the order they came."""
+        """Return the trials, best objective first and behind those what breaks a limit; those without a value last."""
         sign = -1 if self.shown.direction == "maximize" else 1
         trials = self.state.trials.values()
-        return sorted(trials, key=lambda trial: (trial.value is None, sign * (trial.value or 0)))
+        return sorted(
+            trials,
+            key=lambda trial: (trial.value is None, bool(self.broken(trial)), sign * (trial.value or 0)),
+        )
+
+    def broken(self, trial: TrialState) -> list[str]:
+        """Return the limits that a trial does not keep as it was last reported, each with its value."""
+        goals = self.shown.goals
+        return goals.broken(goals.read(trial.latest)) if trial.value is not None else []
 
     def counts(self) -> tuple[int, int]:
         """Return how many search trials have ended, and how many are wanted."""
@@ -154,7 +167,8 @@ def table(board: Board, limit: int = ROWS) -> Group:
     for trial in trials[:limit]:
         value = "" if trial.value is None else f"{trial.value:.4g}"
         params = [_number(trial.params.get(key)) for key in shown.searched]
-        view.add_row(trial.trial, value, *params, Text(activity(trial), STYLES.get(trial.status, "")))
+        state = ", ".join([activity(trial), *board.broken(trial)])
+        view.add_row(trial.trial, value, *params, Text(state, STYLES.get(trial.status, "")))
     more = [Text(f"… {len(trials) - limit} more", "dim")] if len(trials) > limit else []
     return Group(head, view, *more)
 

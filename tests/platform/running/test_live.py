@@ -49,6 +49,16 @@ def printed(view) -> str:
     return console.export_text()
 
 
+def test_what_breaks_a_limit_is_shown_behind_what_keeps_it_and_with_its_value(toy_sweep, tmp_path: Path):
+    board = started(make_plan(toy_sweep(constraints=["tune/loss <= 2"]), Home(tmp_path)))
+    for trial, value, loss in (("t0000", 0.1, 1.0), ("t0001", 0.9, 2.5), ("t0002", 0.2, 2.0)):
+        board.take(proposed(trial))
+        metrics = {"return": [value, value], "loss": [loss, loss]}
+        board.take(fact("evaluated", trial, stage="tune", step=20, steps=40, seeds=(0, 1), metrics=metrics))
+    assert [trial.trial for trial in board.sorted_trials()] == ["t0002", "t0000", "t0001"]
+    assert "tune/loss 2.5 > 2" in printed(table(board))
+
+
 def test_the_table_is_sorted_by_the_objective(plan):
     board = started(plan)
     for trial, value in (("t0000", 0.1), ("t0001", 0.3), ("t0002", 0.2)):

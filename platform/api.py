@@ -368,10 +368,12 @@ def sweeps(home: str | Path | None = None) -> pd.DataFrame:
 def _carry_out(made: Plan, home: Home, address: str | None, progress: bool, going: Going) -> Sweep:
     from rich import get_console
 
+    from ..cluster.joining import check_joining
     from .driver import run_sweep
     from .journal.journal import read
     from .running.live import LiveView
 
+    check_joining(address)
     journal = home.sweep(made.spec.name).journal
     with LiveView(made, get_console(), not progress, read(journal) if going.resume else ()) as view:
         run_sweep(made, home, address=address, going=going, watch=view)

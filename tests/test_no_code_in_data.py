@@ -88,6 +88,27 @@ def test_no_call_loads_code_from_data():
                 )
 
 
+def test_code_that_a_person_names_is_run_in_one_place():
+    """Loaders of modules from text, by which `system: ./train.py:train` is run: told from everything read back."""
+    loaders = {"SourceLoader", "InspectLoader", "ExecutionLoader", "Loader", "SourceFileLoader", "FileLoader"}
+    bases = {
+        (file, ast.unparse(base))
+        for file, tree in package()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if ast.unparse(base).rpartition(".")[2] in loaders
+    }
+    assert bases == {("trainables/user_code/importing.py", "SourceLoader")}
+    declaring = {file for file, tree in package() for name, _ in calls(tree) if name == "read_code"}
+    assert declaring == {  # each with a path that somebody typed or passed
+        "cluster/ordering.py",
+        "platform/going_on/named_code.py",
+        "platform/sweep/spec.py",
+        "trainables/plain_tune.py",
+    }
+
+
 class Planted:
     """A pickle that leaves a file behind where it is loaded."""
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UserError
+from ..places import place_of
 from .report import Report, Stopped
 from .streams import Kept, seeded, set_streams, streams
 
@@ -160,10 +161,21 @@ def _run(function: Callable[..., Any], config: Any, report: Report, turn: Turn) 
     except Stopped:
         pass
     except BaseException as error:
-        turn.error = error
+        turn.error = _placed(error)
     finally:
         turn.ended = True
         turn.back.release()
+
+
+def _placed(error: BaseException) -> BaseException:
+    """A mistake in the use of ``report`` with the line of the user's file that makes it; anything else as it is."""
+    place = place_of(error)
+    if type(error) is not UserError or place is None:
+        return error
+    said = {} if error.value is None else {"value": error.value}
+    return UserError(f"{place}: {error.problem}", key=error.key, fix=error.fix, **said).with_traceback(
+        error.__traceback__
+    )
 
 
 def _reported(generator: Generator[Any, Any, Any], report: Report) -> Any:

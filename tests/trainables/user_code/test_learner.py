@@ -149,8 +149,9 @@ def test_a_wrong_use_is_told(start, body, said):
     def train(config: Config, report):
         {body}
     """)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=said) as caught:
         learner.advance(10)
+    assert "return 3" in body or "mine.py, line 9: " in str(caught.value)
 
 
 def test_a_value_that_is_not_finite_ends_the_trial_as_diverged(start):

@@ -3,13 +3,18 @@
 import sys
 
 import pytest
+from flowsweep.trainables import base
 from flowsweep.trainables.base import Lane, Stage, identity_key, load_system
 from flowsweep.trainables.code_digest import code_differences, system_code
 from flowsweep.trainables.config import parse
 from flowsweep.trainables.errors import PackageMissing, UserError, UserErrors
+from flowsweep.trainables.plain_tune import OwnStore
+from flowsweep.trainables.request import TrialRequest
+from flowsweep.trainables.source_ref import NOTHING
 from flowsweep.trainables.user_code.code import label_of, names_code, read_code, short_name
 from flowsweep.trainables.user_code.known import declare
 from flowsweep.trainables.user_code.system import system_of
+from flowsweep.trainables.walk import Walk
 
 CONFIG = """
 from dataclasses import dataclass
@@ -156,3 +161,66 @@ def test_a_declared_name_stands_for_the_text_that_was_read(written):
     (folder / "mine.py").write_text("broken(")
     assert load_system("./declared.py:train").name == "mine"
     assert system_of(read_code("./mine.py:train", written(mine=FUNCTION))).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1 / 0\n", r"plugged\.py, line 1: ZeroDivisionError"),
+        ("import tourch\nSYSTEM = 3\n", "needs tourch"),
+        ("SYSTEM = 3\n", "is a int and no `System`"),
+        ("def f(:\n", r"plugged\.py, line 1"),
+        (STAGES.replace(COST, ""), r"plugged\.py, line 11: class S .*cost"),
+        (STAGES.replace(METRICS, ""), r"plugged\.py, line 5: stage S has no `metrics`"),
+    ],
+)
+def test_a_registered_system_that_cannot_be_loaded_is_told_the_same_way(tmp_path, monkeypatch, text, said):
+    info = tmp_path / "plugged-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[flowsweep.systems]\nplugged = plugged:SYSTEM\n")
+    (tmp_path / "plugged.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "plugged", raising=False)
+    base._registered.cache_clear()
+    try:
+        with pytest.raises(UserError, match=said):
+            load_system("plugged")
+    finally:
+        sys.modules.pop("plugged", None)
+        base._registered.cache_clear()
+
+
+def test_a_walk_that_is_left_anywhere_reports_what_an_undisturbed_one_would_have(written, tmp_path):
+    text = FUNCTION.replace("steps: int = 5", "steps: int = 60").replace(
+        "    report(1, loss=1)\n",
+        "    import random\n    x = 0.0\n    if saved := report.restored():\n        x = saved['x']\n"
+        "    for step in range(0 if not saved else saved['step'], config.steps):\n"
+        "        x += random.random()\n        report(step, loss=x)\n"
+        "        if step % 7 == 6:\n            report.checkpoint(x=x, step=step + 1)\n",
+    )
+    declare("./walked.py:train", read_code("./mine.py:train", written(mine=text)))
+    request = TrialRequest(
+        trial="t", system="./walked.py:train", source=NOTHING, through="train", episodes=3, seeds=(0, 5),
+        configs={"train": {"lr": 0.1, "steps": 60}}, evaluate_every_steps=10,
+    )  # fmt: skip
+
+    def reports(walk, most=None):
+        found = []
+        for event in walk:
+            if event.kind in ("progress", "evaluated"):
+                found.append((event.kind, event.step, dict(event.metrics)))
+            if len(found) == most:
+                walk.checkpoint()
+                break
+        return found
+
+    def walk(folder):
+        return Walk(request, OwnStore(tmp_path / "stages"), tmp_path / folder)
+
+    undisturbed = reports(walk("one"))
+    pieces: list = []
+    while len(pieces) < len(undisturbed):
+        pieces += reports(walk("two"), most=5)
+    assert pieces == undisturbed
+    assert undisturbed[-1][0] == "evaluated"

@@ -96,10 +96,10 @@ def show_plan(made) -> None:
     console.print(
         f"  {counted(made.trials, 'trial')} on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}"
     )
-    console.print(
-        f"  at most {_hours(made.core_h)} core-hours of training (about {_hours(made.hours)} hours), "
-        f"{made.episodes:,} evaluation episodes, {gib(made.disk_bytes)} of disk"
-    )
+    hours = f"at most {_hours(made.core_h)} core-hours of training (about {_hours(made.hours)} hours)"
+    if not made.core_h:
+        hours = "how long a trial takes is known once one has run"
+    console.print(f"  {hours}, {made.episodes:,} evaluation episodes, {gib(made.disk_bytes)} of disk")
     _show_budget(made)
 
 

@@ -35,6 +35,12 @@ def test_every_stage_of_a_shipped_system_keeps_the_contract(name, request):
         check()
 
 
+@pytest.mark.slow
+def test_posterior_sampling_keeps_the_contract():
+    for check in testing.checks("rdps", "mixture-cs", steps=4):
+        check()
+
+
 WALKER = """
     import torch
     from flowsweep.trainables.base import Cost, Learner, Score, Snapshot, Stage, StageConfig, System

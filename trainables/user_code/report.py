@@ -112,7 +112,7 @@ class Report:
             set_streams(begin.kept.streams)
             self._silent, turn.reports, turn.since = begin.since, begin.reports - begin.since, 0
         else:
-            self._silent, turn.kept = begin.reports, None
+            self._silent, turn.kept, turn.reports, turn.since = begin.reports, None, 0, 0
 
     def _checked_step(self, step: Any) -> int:
         try:

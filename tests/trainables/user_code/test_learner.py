@@ -50,10 +50,11 @@ def test_a_resumed_run_is_bit_equal_whether_or_not_it_keeps_anything(start, keep
     assert all(equal(a, b) for a, b in zip(undisturbed.outputs(), resumed.outputs(), strict=True))
 
 
-def test_a_run_may_be_interrupted_again_and_again(start):
-    undisturbed, other = start(keep_every=7), start(keep_every=7)
+@pytest.mark.parametrize("keep_every", [0, 3, 7])
+def test_a_run_may_be_interrupted_again_and_again(start, keep_every):
+    undisturbed, other = start(keep_every=keep_every), start(keep_every=keep_every)
     for _ in range(8):
-        again = start(keep_every=7)
+        again = start(keep_every=keep_every)
         again.load_state(other.state())
         other = again
         assert undisturbed.advance(5) == other.advance(5)

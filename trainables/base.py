@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from .user_code.code import Code
 
 
+BURST_STEPS = 100
+"""Updates between two looks at the outside world, where a stage says nothing else."""
+
+
 class StageConfig(FrozenConfig):
     """What every stage's configuration has."""
 
@@ -280,6 +284,10 @@ class Stage(ABC, Generic[C]):
             searched: fields of this stage that the sweep searches.
         """
         return []
+
+    def burst_steps(self, config: C) -> int:
+        """Updates between two looks at whether the trial is to stop or to store its state; the same on every machine."""
+        return BURST_STEPS
 
     @abstractmethod
     def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:

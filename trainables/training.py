@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .base import Learner, Score, Snapshot
+from .base import BURST_STEPS, Learner, Score, Snapshot
 from .checkpoints import Cadence, CheckpointPolicy, Checkpoints
 from .disk_room import no_room
 from .errors import EnvironmentFailed, UserError, nearest
@@ -24,7 +24,6 @@ from .events import (
 from .places import place_of_class
 
 REPORTS = 20  # progress reports over a stage; part of the record, so it must not depend on the machine
-BURST_STEPS = 100  # updates between two looks at the outside world
 
 
 class Training:

@@ -176,6 +176,7 @@ class Walk:
             policy=self.request.checkpoints,
             best_by=self.request.best_by,
             best_within=self.request.best_within,
+            burst_steps=stage.burst_steps(config),
             declared=stage.metrics,
         )
         yield from self._training

@@ -17,6 +17,9 @@ from .config import config_of
 from .importing import load
 from .metrics import DECLARED, metrics_of
 
+LONG_STEPS = 200
+"""Runs of fewer steps may be stopped after every one."""
+
 
 class FunctionStage(Stage[Any]):
     """The only stage of a training function. Named like it."""
@@ -48,6 +51,10 @@ class FunctionStage(Stage[Any]):
         from .learner import FinishedFunction
 
         return FinishedFunction(outputs, lanes[0].config.steps)
+
+    def burst_steps(self, config: Any) -> int:
+        """Few, since a step may be a whole epoch; ten where there are so many that each must be short."""
+        return max(1, min(10, config.steps // LONG_STEPS))
 
     def cost(self, configs: Mapping[str, StageConfig], source: Source) -> Cost:
         """Nothing is known of it before a trial has run."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from .platform.sweep.stop_spec import Budget, Stop
     from .search_spaces.parameters import Choice, Integer, Real
-    from .trainables.exported import load_learner, load_policy
+    from .trainables.exported import load_learner, load_outputs, load_policy
 
 _PLACES = {
     "platform.api": ("Best", "Sweep", "load", "plan", "resume", "run", "sweeps", "trainable"),
@@ -35,7 +35,7 @@ _PLACES = {
     "platform.sweep.spec": ("Confirm", "Evaluation", "Resources", "Seeds", "SweepSpec", "Tracking"),
     "platform.sweep.stop_spec": ("Budget", "Stop"),
     "search_spaces.parameters": ("Choice", "Integer", "Real"),
-    "trainables.exported": ("load_learner", "load_policy"),
+    "trainables.exported": ("load_learner", "load_outputs", "load_policy"),
 }
 _WHERE = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -62,6 +62,7 @@ __all__ = [
     "UserError",
     "load",
     "load_learner",
+    "load_outputs",
     "load_policy",
     "plan",
     "resume",

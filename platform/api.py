@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -179,15 +180,16 @@ class Sweep:
         Raises:
             UserError: it left none, or the system's outputs are no policies.
         """
+        from ..trainables.exported import load_outputs, load_policy
+
         with tempfile.TemporaryDirectory(prefix="flowsweep-policy-") as scratch:
             folder = Path(scratch) / "export"
             self.export(folder, trial)
             if names_code(self.spec.system):
-                found = _returned(folder)
-                if found is not None:
-                    return found
+                with suppress(UserError):  # a file may also hold a system with policies
+                    found = load_outputs(folder)
+                    return found[0] if len(found) == 1 else found
                 name_recorded_code(self.paths)
-            from ..trainables.exported import load_policy
 
             return load_policy(folder, device)
 
@@ -400,20 +402,6 @@ def _texts(changes: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _home(home: str | Path | None) -> Home:
     return Home.default() if home is None else Home(Path(home).expanduser())
-
-
-def _returned(folder: Path) -> Any:
-    """What a training function returned in an export; None where it was no function."""
-    from ..trainables.artifacts import read_snapshot
-    from ..trainables.exported import ABOUT, policy_folder
-    from ..trainables.user_code.learner import output_of
-
-    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    found = [read_snapshot(folder / policy_folder(seed)) for seed in about["seeds"]]
-    if not all("output" in snapshot.meta for snapshot in found):
-        return None
-    values = [output_of(snapshot) for snapshot in found]
-    return values[0] if len(values) == 1 else values
 
 
 def _short(value: Any) -> str:

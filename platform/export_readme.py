@@ -22,7 +22,7 @@ def readme(about: Mapping[str, Any]) -> str:
     seeds = ", ".join(str(seed) for seed in about["seeds"])
     return f"""# {about["sweep"]}: {about["trial"]}
 
-Trial {about["trial"]}{confirmed}, of the system `{about["system"]}`, learnt from the {source.kind} `{source.name}`.
+Trial {about["trial"]}{confirmed}, of the system `{about["system"]}`{source_of(about)}.
 
 - `{about["metric"]}`: {value}, the mean over the seeds {seeds}
 - policies of step {about["step"]:,} of {about["steps"]:,}: {about["rule"]}
@@ -38,8 +38,32 @@ Trial {about["trial"]}{confirmed}, of the system `{about["system"]}`, learnt fro
 {_loading(about)}"""
 
 
+def source_of(about: Mapping[str, Any]) -> str:
+    """What it was learnt from, to come after the system; nothing where the system brings that."""
+    source = SourceRef.among(about)
+    return f", learnt from the {source.kind} `{source.name}`" if source.name else ""
+
+
+def _loading_outputs(about: Mapping[str, Any], seeds: str) -> str:
+    return f"""## Load it
+
+What the function returned, one mapping per seed ({seeds}). Nothing in the files is executed, and the function is not needed:
+
+```python
+import flowsweep
+
+outputs = flowsweep.load_outputs("{about["trial"]}")  # this folder
+```
+
+Where the file holds a system of stages instead, name it: `flowsweep.load_policy(folder, code="PATH.py:SYSTEM")`.
+Without flowsweep, tensors open with `safetensors.torch.load_file`, the tables with any Parquet reader.
+"""
+
+
 def _loading(about: Mapping[str, Any]) -> str:
     seeds = ", ".join(str(seed) for seed in about["seeds"])
+    if not source_of(about):
+        return _loading_outputs(about, seeds)
     return f"""## Load it
 
 With flowsweep {about["flowsweep_version"]} (code {about["code_version"]}) installed; nothing in the files is executed:

@@ -12,6 +12,8 @@ from .base import Lane, Learner, Snapshot, Stage, load_system
 from .config import parse
 from .errors import UserError
 from .source_ref import KINDS, SourceRef
+from .user_code.code import names_code, read_code
+from .user_code.known import declare
 
 if TYPE_CHECKING:
     from .envs.policy import Policy
@@ -34,28 +36,29 @@ def policy_folder(seed: int) -> str:
     return f"policy-seed-{seed}"
 
 
-def load_policy(folder: str | Path, device: str = "cpu") -> Policy:
+def load_policy(folder: str | Path, device: str = "cpu", *, code: str | None = None) -> Policy:
     """The exported policies as one policy of as many lanes as there are seeds; what they learnt from is not opened.
 
     Args:
         folder: what `flowsweep export` wrote.
+        code: the file that the system is (``PATH.py:NAME``), where it is one of your own; no export says so.
 
     Raises:
         UserError: this is no export, is damaged, or its stage has no policies.
     """
-    stage, lanes, outputs, _ = _read(Path(folder))
+    stage, lanes, outputs, _ = _read(Path(folder), code)
     if not isinstance(stage, ActingStage):
         raise UserError(f"{stage.name} learns no policy", key=str(folder), fix="Use `load_learner`.")
     return stage.policy(lanes, outputs, device)
 
 
-def load_learner(folder: str | Path, device: str = "cpu") -> Learner:
+def load_learner(folder: str | Path, device: str = "cpu", *, code: str | None = None) -> Learner:
     """The exported result as a learner that can be scored (``evaluate``) but not trained; opens what it learnt from.
 
     Raises:
         UserError: this is no export, is damaged, or what it learnt from is not here.
     """
-    stage, lanes, outputs, about = _read(Path(folder))
+    stage, lanes, outputs, about = _read(Path(folder), code)
     ref = SourceRef.among(about)
     source = load_system(about["system"]).open_source(ref.name)
     learnt_from = about[ref.kind].get("fingerprint") if isinstance(about[ref.kind], dict) else None
@@ -69,14 +72,39 @@ def load_learner(folder: str | Path, device: str = "cpu") -> Learner:
     return stage.finished(lanes, outputs, source, device)
 
 
-def _read(folder: Path) -> tuple[Stage, Sequence[Lane], Sequence[Snapshot], Mapping[str, Any]]:
-    about = _about(folder)
-    stage = load_system(about["system"]).stage(about["stage"])
-    config = parse(stage.config_type, about["configs"].get(stage.name, {}), stage.name)
+def load_outputs(folder: str | Path) -> list[dict[str, Any]]:
+    """What a training function returned in each run, one per seed: tensors, arrays, numbers and text. No code is needed.
+
+    Raises:
+        UserError: this is no export of a training function, or is damaged.
+    """
+    from .user_code.learner import output_of
+
+    place = Path(folder)
+    found = _outputs(place, _about(place)["seeds"])
+    if not all("output" in one.meta for one in found):
+        raise UserError(
+            "is of no training function", key=str(folder), fix="Use `load_policy` or `load_learner`."
+        )
+    return [output_of(one) for one in found]
+
+
+def _outputs(folder: Path, seeds: Sequence[int]) -> list[Snapshot]:
     try:
-        outputs = [read_snapshot(folder / policy_folder(seed)) for seed in about["seeds"]]
+        return [read_snapshot(folder / policy_folder(seed)) for seed in seeds]
     except Damaged as error:
         raise UserError(f"is damaged: {error.what}", key=str(error.path), fix="Export it again.") from None
+
+
+def _read(
+    folder: Path, code: str | None = None
+) -> tuple[Stage, Sequence[Lane], Sequence[Snapshot], Mapping[str, Any]]:
+    about = _about(folder)
+    if code and names_code(about["system"]):
+        declare(about["system"], read_code(code, Path.cwd(), key="code"))
+    stage = load_system(about["system"]).stage(about["stage"])
+    config = parse(stage.config_type, about["configs"].get(stage.name, {}), stage.name)
+    outputs = _outputs(folder, about["seeds"])
     split = about.get("split", "tune")
     return stage, [Lane(config, seed, split=split) for seed in about["seeds"]], outputs, about
 

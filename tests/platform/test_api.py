@@ -95,6 +95,14 @@ def test_what_the_best_has_learnt_is_what_its_function_returned(done):
     assert first["x"] ** 2 == pytest.approx(done.best.value)
 
 
+def test_an_export_of_a_function_needs_no_code_to_be_read(done, tmp_path):
+    folder = done.export(tmp_path / "out")
+    assert flowsweep.load_outputs(folder) == done.policy()
+    assert "flowsweep.load_outputs" in (folder / "README.md").read_text()
+    with pytest.raises(flowsweep.UserError, match="learns no policy"):
+        flowsweep.load_policy(folder, code="./train.py:train")
+
+
 def test_it_shows_itself_in_a_notebook(done):
     html = done._repr_html_()
     assert "<table" in html

@@ -11,7 +11,7 @@ from .artifacts import Damaged, read_snapshot
 from .base import Lane, Learner, Snapshot, Stage, load_system
 from .config import parse
 from .errors import UserError
-from .source_ref import KINDS, SourceRef
+from .source_ref import KINDS, NOTHING, SourceRef
 from .user_code.code import names_code, read_code
 from .user_code.known import declare
 
@@ -124,7 +124,7 @@ def _about(folder: Path) -> Mapping[str, Any]:
     seeds = about.get("seeds")
     whole = isinstance(seeds, list) and bool(seeds) and all(type(seed) is int and seed >= 0 for seed in seeds)
     texts = all(isinstance(about.get(key), str) for key in ("system", "stage"))
-    source = any(isinstance(about.get(kind), str | dict) for kind in KINDS)
+    source = any(isinstance(about.get(kind), str | dict) for kind in (*KINDS, NOTHING.kind))
     if not (whole and texts and source and isinstance(about.get("configs"), dict)):
         raise UserError(
             f"is damaged: {ABOUT} lacks system, stage, configs, seeds or what was learnt from, or has them in another "

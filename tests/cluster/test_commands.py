@@ -120,7 +120,9 @@ def test_a_real_sweep_runs_to_its_report_on_the_cluster(flowsweep, head, sweep, 
     followed = flowsweep("logs", "typed", "--follow")
     assert followed.code == 0, followed.out
     ends = [
-        fact.event for fact in read(home / "sweeps" / "typed" / "journal.jsonl") if fact.event.kind == "trial_ended"
+        fact.event
+        for fact in read(home / "sweeps" / "typed" / "journal.jsonl")
+        if fact.event.kind == "trial_ended"
     ]
     assert [end.status for end in ends] == ["finished"] * 3  # two searched, one confirmed
     assert (home / "sweeps" / "typed" / "report.html").stat().st_size > 10_000

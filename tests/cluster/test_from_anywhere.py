@@ -129,7 +129,9 @@ def test_a_sweep_of_ones_own_package_is_watched_from_afar_stopped_and_gone_on_wi
     assert "stopping" in client.run("stop", "walk")
     _wait(lambda: json.loads(client.run("status", "walk", "--json"))["status"] == "stopped")
     facts = list(read(journal))
-    left = {fact.trial for fact in facts if fact.event.kind == "trial_ended" and fact.event.status == "cancelled"}
+    left = {
+        fact.trial for fact in facts if fact.event.kind == "trial_ended" and fact.event.status == "cancelled"
+    }
     assert left, "trials were killed instead of storing their state"
     (listed,) = json.loads(client.run("list", "--cluster", "lab", "--json"))
     assert (listed["name"], listed["status"]) == ("walk", "interrupted")

@@ -42,6 +42,8 @@ def test_a_sweep_runs_on_an_encrypted_cluster(
         followed = flowsweep("logs", "toy", "--follow", "--address", head.url)
         assert followed.code == 0, followed.out
     ends = [
-        f.event.status for f in read(tmp_path / "there/sweeps/toy/journal.jsonl") if f.event.kind == "trial_ended"
+        f.event.status
+        for f in read(tmp_path / "there/sweeps/toy/journal.jsonl")
+        if f.event.kind == "trial_ended"
     ]
     assert ends == ["finished"] * 3

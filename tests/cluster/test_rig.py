@@ -238,7 +238,9 @@ def test_two_sweeps_share_nodes_as_they_are_told_and_what_they_pretrain(cluster:
     cluster.until(lambda: len(cluster.running_on("first")) <= 1, "the first to make room")
     assert second.wait(PATIENCE_S) == 0, cluster.said()
     cluster.until(
-        lambda: cluster.facts("first", "capacity_changed")[-1].event.trials == nodes or first.poll() is not None,
+        lambda: (
+            cluster.facts("first", "capacity_changed")[-1].event.trials == nodes or first.poll() is not None
+        ),
         "the first to have all again",
     )
     assert first.wait(PATIENCE_S) == 0, cluster.said()

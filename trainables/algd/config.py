@@ -26,7 +26,7 @@ class AlgdConfig(SafeConfig):
     energy: Literal["augmented", "lagrangian", "penalty"] = "augmented"
     """What the policy descends: the augmented Lagrangian at every state and action, the plain one, or the quadratic
     penalty alone (the augmented one without multiplier)."""
-    rho: float = lane_field(2.0, gt=0, le=1e4)
+    rho: float = lane_field(4.0, gt=0, le=1e4)
     """Weight of the quadratic part of the augmented Lagrangian."""
     beta: float = lane_field(1.0, gt=0, le=1e4)
     """Temperature of the density exp(-L / beta) whose score is learnt."""

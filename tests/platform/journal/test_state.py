@@ -43,7 +43,11 @@ PROPOSED = TrialProposed(through="tune", seeds=(0, 1))
 def test_a_trial_is_worth_the_mean_over_seeds_of_its_last_report_of_the_objective():
     state = folded(("t0", PROPOSED), ("t0", scored(10, 1.0, 3.0)), ("t0", scored(20, 2.0, 6.0)))
     trial = state.trials["t0"]
-    assert (trial.value, trial.history, trial.latest) == (4.0, [(10, {"return": 2.0}), (20, {"return": 4.0})], {"return": 4.0})
+    assert (trial.value, trial.history, trial.latest) == (
+        4.0,
+        [(10, {"return": 2.0}), (20, {"return": 4.0})],
+        {"return": 4.0},
+    )
 
 
 def test_a_report_of_another_stage_is_no_objective():

@@ -135,7 +135,9 @@ def test_a_rerun_is_by_one_worker_and_says_so(toy_sweep, tmp_path):
     spread = request.model_copy(update={"workers": Workers(counts={"base": 3})})
     with Journal(paths.journal) as journal:
         journal.append(SweepStarted(**provenance(plan)))
-        journal.append(TrialProposed(phase="search", params={}, through="tune", seeds=(0,), request=spread), "t0")
+        journal.append(
+            TrialProposed(phase="search", params={}, through="tune", seeds=(0,), request=spread), "t0"
+        )
         for event in Walk(request, StageStore(home.stages), tmp_path / "walk"):
             journal.append(event, "t0")
     verdict = rerun(paths, home, "t0")

@@ -144,7 +144,10 @@ def test_a_sweep_whose_radius_never_binds_says_so(start, small, tmp_path):
             configs = {"refine": config, "pools": small("pools"), "pretrain": small("pretrain")}
             journal.append(TrialProposed(phase="search", params={"refine.kl_radius": radius}, seeds=[0], configs={stage: chosen.model_dump(mode="json") for stage, chosen in configs.items()}, through="refine"), name)  # fmt: skip
             learner = start("refine", [(config, 0)])
-            journal.append(Progress(stage="refine", step=5, steps=5, seeds=[0], metrics=learner.advance(5), cpu_s=0.1), name)
+            journal.append(
+                Progress(stage="refine", step=5, steps=5, seeds=[0], metrics=learner.advance(5), cpu_s=0.1),
+                name,
+            )
             journal.append(TrialEnded(status="finished", reason="", value=None), name)
     found = {one.rule: one for one in findings(read_sweep(paths))}
     assert found.keys() == {"warning", "constraint_slack"}

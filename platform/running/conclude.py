@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...trainables.events import Produced
+from ..errors import UserError
 from ..journal.journal import Journal
 from ..paths import SweepPaths
 from ..record.results import read_sweep, write_tables
@@ -12,14 +13,16 @@ def conclude(paths: SweepPaths, journal: Journal) -> str | None:
     """Write the result tables and the report page from the journal as it stands.
 
     Returns:
-        Why there is no report, if there is none: a page that cannot be drawn must not cost a sweep its end.
+        Why tables or report are missing, if they are: what cannot be written must not cost a sweep its end.
     """
-    for path in write_tables(read_sweep(paths)).values():
-        journal.append(Produced(path=str(path.relative_to(paths.root)), role="table"))
     try:
+        for path in write_tables(read_sweep(paths)).values():
+            journal.append(Produced(path=str(path.relative_to(paths.root)), role="table"))
         from ..report.report import write_report  # imports plotting
 
         page = write_report(paths)
+    except UserError:
+        raise
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     journal.append(Produced(path=str(page.relative_to(paths.root)), role="report"))

@@ -93,6 +93,8 @@ def show_plan(made) -> None:
     ]
     console.print(grid(None, columns, [_stage_cells(row) for row in made.stages], range(2, 10)))
     rungs = f", judged at {', '.join(f'{step:,}' for step in made.rungs)} steps" if made.rungs else ""
+    if spec.constraints and (spec.stop.rule != "none" or spec.stop.patience):
+        rungs += f", nobody stopped before step {spec.stop.first_step:,}"
     console.print(
         f"  {counted(made.trials, 'trial')} on {len(spec.seeds.tune)} seed(s), {made.concurrent} at once{rungs}"
     )

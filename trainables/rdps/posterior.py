@@ -243,7 +243,8 @@ class PosteriorLearner(Learner):
 
     def state(self) -> Snapshot:
         """Samples and values of the problems solved; streams are their places' own, so there is none to keep."""
-        return Snapshot({"samples": self.samples.clone()}, {"step": self.step, "values": self.values})
+        values = [{name: list(row) for name, row in lane.items()} for lane in self.values]
+        return Snapshot({"samples": self.samples.clone()}, {"step": self.step, "values": values})
 
     def load_state(self, snapshot: Snapshot) -> None:
         """Continue from :meth:`state`."""

@@ -113,10 +113,14 @@ def test_a_longer_run_begins_with_a_shorter(digits, trained):
 
 
 def test_resuming_is_bit_equal(digits, trained):
-    straight, resumed = started(digits, trained), started(digits, trained)
+    config = SMALL.model_copy(update={"problems_at_once": 2})
+    straight, resumed = (started(digits, trained, [config]) for _ in range(2))
     straight.advance(3)
-    resumed.load_state(straight.state())
-    assert resumed.advance(3) == straight.advance(3)
+    state = straight.state()
+    ahead = straight.advance(3)
+    resumed.load_state(state)
+    assert resumed.step == 3, "a stored state stays what it was"
+    assert resumed.advance(3) == ahead
     assert resumed.evaluate([0], 1) == straight.evaluate([0], 1)
 
 

@@ -26,7 +26,9 @@ _DEEPEST = f"/{PREFIX}12345678/ray/session_2026-01-01_00-00-00_000000_4194304/so
 LONGEST = 107 - len(_DEEPEST)
 """Longest folder that Ray's may lie in: a socket's path has 107 characters at most."""
 KEPT_S = 24 * 3600.0
-"""How long the files of a Ray are kept whose driver was killed or that did not start; somebody may want its logs."""
+"""How long the files of a Ray that did not start are kept; somebody may want its logs."""
+ENDING_S = 120.0
+"""How long what a killed driver leaves behind is let alone: its agents take a minute to end."""
 KEEP = "keep"
 LOOPBACK = "127.0.0.1"
 LIFELONG = {
@@ -143,11 +145,12 @@ def base_folder() -> Path:
 
 
 def _clear(base: Path) -> None:
-    """Delete what is left of Rays of ours whose drivers were killed long ago."""
+    """Delete what killed drivers have left, and logs that were kept long enough."""
     for folder in base.glob(f"{PREFIX}*"):
         with suppress(OSError):
             seen = folder.stat(follow_symlinks=False)
-            if seen.st_uid != os.getuid() or time.time() - seen.st_mtime < KEPT_S:
+            kept_s = KEPT_S if (folder / KEEP).exists() else ENDING_S
+            if seen.st_uid != os.getuid() or time.time() - seen.st_mtime < kept_s:
                 continue
             lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
             try:

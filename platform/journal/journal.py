@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ...trainables.events import Event, StageComputed
 from ...trainables.lossless_json import MARK, dumps, loads
 from ...trainables.redaction import Redactor
@@ -235,8 +237,17 @@ def _parse(line: bytes, path: Path, where: str) -> Entry:
             f"the record is damaged at {where}",
             key=str(path),
             value=line[:60].decode(errors="replace"),
-            fix=MEND,
+            fix=_newer(error) or MEND,
         ) from error
+
+
+def _newer(error: Exception) -> str | None:
+    """Return what to do about a line that is whole and only says more than this version knows."""
+    found = error.errors() if isinstance(error, ValidationError) else []
+    if not found or any(one["type"] != "extra_forbidden" for one in found):
+        return None
+    fields = ", ".join(dict.fromkeys(str(one["loc"][-1]) for one in found))
+    return f"It names what this version does not know ({fields}): read it with the newer flowsweep that wrote it."
 
 
 def _next(before: int, seq: int, path: Path, where: str) -> int:

@@ -352,12 +352,14 @@ def _through_disk(snapshot: Snapshot) -> Snapshot:
     """The same, written and read as checkpoints are: anything that is not tensors and JSON is lost there."""
     with tempfile.TemporaryDirectory(prefix="flowsweep-contract-") as folder:
         write_snapshot(Path(folder) / "snapshot", snapshot)
-        return read_snapshot(Path(folder) / "snapshot")
+        # What is only appended to is stored by the checkpoints, apart from the snapshot.
+        return replace(read_snapshot(Path(folder) / "snapshot"), log=snapshot.log)
 
 
 def _at_rest(snapshot: Snapshot) -> Snapshot:
     tensors = {name: value.clone() for name, value in snapshot.tensors.items()}
-    return replace(snapshot, tensors=tensors, meta=loads(dumps(snapshot.meta)))
+    log = {name: value.clone() for name, value in snapshot.log.items()}
+    return replace(snapshot, tensors=tensors, meta=loads(dumps(snapshot.meta)), log=log)
 
 
 def _difference(one: Snapshot, other: Snapshot) -> str | None:

@@ -122,11 +122,11 @@ def test_a_worker_that_dies_of_what_it_loads_is_told_by_its_log_and_not_tried_fo
     )
     rig.ended(process, 1)
     ends = rig.facts("trial_ended")
-    assert {fact.data["failure"] for fact in ends} == {"code_error"}
+    assert {fact.event.failure for fact in ends} == {"code_error"}
     assert len(ends) <= 4
     assert len(rig.facts("trial_retried")) <= 2
     assert "its log: libdynamics.so: cannot open shared object file" in rig.said()
-    assert [fact.data["status"] for fact in rig.facts("sweep_ended")] == ["failed"]
+    assert [fact.event.status for fact in rig.facts("sweep_ended")] == ["failed"]
     assert next(iter(rig.paths.trials.glob("*/worker.log"))).read_text().startswith("libdynamics.so")
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 from flowsweep.platform.drill.faults import SLOW
 from flowsweep.platform.drill.rig import Rig
+from flowsweep.trainables.events import Progress
 
 KINDS = ("gcs_server", "raylet", "DashboardAgent", "RuntimeEnvAgent", "dashboard", "sender", "ray::")
 
@@ -31,9 +32,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Rig(Path(folder) / "rig") as rig:
         process = rig.run(**{**SLOW, "stages__refine__steps": 4000})
         for _ in range(repeats):
-            rig.until_facts(process, 3, "progress", stage="refine")
+            rig.until_events(process, 3, Progress, stage="refine")
             rig.kill_tree(process)
-            steps = len(rig.facts("progress"))
+            steps = len(rig.entries(Progress))
             began_s, process = time.monotonic(), rig.resume()
             used = measured(rig, process.pid, steps)
             print(f"first new step after {time.monotonic() - began_s:.1f} s (load {os.getloadavg()[0]:.1f})")
@@ -46,7 +47,7 @@ def main() -> None:
 def measured(rig: Rig, driver: int, steps: int) -> dict[str, float]:
     """Return CPU-seconds by kind of process, from the driver's start to the first step beyond those on record."""
     seen: dict[int, tuple[str, float]] = {}
-    while len(rig.facts("progress")) <= steps:
+    while len(rig.entries(Progress)) <= steps:
         for process in (psutil.Process(driver), *psutil.Process(driver).children(recursive=True)):
             try:
                 times = process.cpu_times()

@@ -16,7 +16,9 @@ import pytest
 from flowsweep.platform.drill.checks import Account
 from flowsweep.platform.drill.faults import LEAVE_S, SLOW
 from flowsweep.platform.drill.rig import Rig
+from flowsweep.platform.journal.events import SweepEnded, TrialEnded, TrialRetried
 from flowsweep.platform.sweep.spec import sweep_file
+from flowsweep.trainables.events import Evaluated
 
 pytestmark = pytest.mark.faults
 
@@ -73,14 +75,14 @@ def test_a_driver_told_to_end_or_left_without_ray_ends_in_time_with_a_word(
     rig: Rig, undisturbed: Account, assert_nothing_lost, strike, code, said
 ):
     process = rig.run(**SLOW)
-    rig.until_facts(process, 2, "evaluated", stage="refine")
+    rig.until_events(process, 2, Evaluated, stage="refine")
     started_by_it = everyone(process)
     began_s = time.monotonic()
     strike(process)
     rig.ended(process, code)
     assert time.monotonic() - began_s < LEAVE_S + 5, rig.said()
     assert said in rig.said()
-    assert [fact.event.status for fact in rig.facts("sweep_ended")] == ["interrupted"]
+    assert [fact.event.status for fact in rig.entries(SweepEnded)] == ["interrupted"]
     left = psutil.wait_procs([each for each in started_by_it if "sender" not in str(each)], 20)[1]
     assert not [each for each in left if "ray" in each.name()]
     rig.ended(rig.resume(), 0)
@@ -92,11 +94,11 @@ def test_a_signal_while_the_sweep_is_concluded_is_not_lost(
     rig: Rig, undisturbed, assert_nothing_lost, number
 ):
     process = rig.run()
-    rig.until_facts(process, 1, "sweep_ended")
+    rig.until_events(process, 1, SweepEnded)
     process.send_signal(number)
     rig.ended(process, 130)
     assert "flowsweep report drill" in rig.said()
-    assert [fact.event.status for fact in rig.facts("sweep_ended")] == ["finished"]
+    assert [fact.event.status for fact in rig.entries(SweepEnded)] == ["finished"]
     rig.ended(rig.resume(), 0)
     assert_nothing_lost(rig, undisturbed)
 
@@ -121,12 +123,12 @@ def test_a_worker_that_dies_of_what_it_loads_is_told_by_its_log_and_not_tried_fo
         "run", str(sweep_file("drill")), "--set=system=dying", environment={"PYTHONPATH": str(package.parent)}
     )
     rig.ended(process, 1)
-    ends = rig.facts("trial_ended")
+    ends = rig.entries(TrialEnded)
     assert {fact.event.failure for fact in ends} == {"code_error"}
     assert len(ends) <= 4
-    assert len(rig.facts("trial_retried")) <= 2
+    assert len(rig.entries(TrialRetried)) <= 2
     assert "its log: libdynamics.so: cannot open shared object file" in rig.said()
-    assert [fact.event.status for fact in rig.facts("sweep_ended")] == ["failed"]
+    assert [fact.event.status for fact in rig.entries(SweepEnded)] == ["failed"]
     assert next(iter(rig.paths.trials.glob("*/worker.log"))).read_text().startswith("libdynamics.so")
 
 

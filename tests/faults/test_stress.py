@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from flowsweep.platform.drill.checks import account
 from flowsweep.platform.drill.rig import Rig
+from flowsweep.trainables.events import Progress
 
 POINTS = [
     {"refine.rate": 0.05 * (n + 1), "refine.goal": 0.3 * n, "refine.nan_at": 0, "refine.crowded_at": 0}
@@ -70,4 +71,4 @@ def grown(rig: Rig, process: subprocess.Popen, wanted: int) -> bool:
 
 def reports(rig: Rig) -> int:
     """Training reports of the trials' own stage on record."""
-    return sum(fact.event.stage == "refine" for fact in rig.facts("progress"))
+    return sum(fact.event.stage == "refine" for fact in rig.entries(Progress))

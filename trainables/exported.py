@@ -59,6 +59,10 @@ def load_learner(folder: str | Path, device: str = "cpu", *, code: str | None = 
         UserError: this is no export, is damaged, or what it learnt from is not here.
     """
     stage, lanes, outputs, about = _read(Path(folder), code)
+    if not any(isinstance(about.get(kind), str | dict) for kind in (*KINDS, NOTHING.kind)):
+        raise UserError(
+            f"is damaged: {ABOUT} does not say what was learnt from", key=str(folder), fix="Export it again."
+        )
     ref = SourceRef.among(about)
     source = load_system(about["system"]).open_source(ref.name)
     learnt_from = about[ref.kind].get("fingerprint") if isinstance(about[ref.kind], dict) else None
@@ -124,10 +128,9 @@ def _about(folder: Path) -> Mapping[str, Any]:
     seeds = about.get("seeds")
     whole = isinstance(seeds, list) and bool(seeds) and all(type(seed) is int and seed >= 0 for seed in seeds)
     texts = all(isinstance(about.get(key), str) for key in ("system", "stage"))
-    source = any(isinstance(about.get(kind), str | dict) for kind in (*KINDS, NOTHING.kind))
-    if not (whole and texts and source and isinstance(about.get("configs"), dict)):
+    if not (whole and texts and isinstance(about.get("configs"), dict)):
         raise UserError(
-            f"is damaged: {ABOUT} lacks system, stage, configs, seeds or what was learnt from, or has them in another "
-            "form", key=str(folder), fix="Export it again.",
+            f"is damaged: {ABOUT} lacks system, stage, configs or seeds, or has them in another form",
+            key=str(folder), fix="Export it again.",
         )  # fmt: skip
     return about

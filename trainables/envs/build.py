@@ -77,8 +77,9 @@ def _make_gymnasium(spec: EvaluationSpec, own: dict[str, Any]) -> Any:
 
 
 def _make_ogbench(spec: EvaluationSpec, own: dict[str, Any]) -> Any:
+    name = checked_ogbench_name(spec.id)
     return ogbench_package().make_env_and_datasets(
-        checked_ogbench_name(spec.id),
+        name,
         env_only=True,
         max_episode_steps=spec.max_episode_steps,
         disable_env_checker=True,

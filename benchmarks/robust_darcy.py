@@ -76,7 +76,14 @@ def main() -> None:
 
 
 def _cell(
-    options: argparse.Namespace, cells: Cells, problem, sampler: str, kind: str, scale: str, share: float, seed: int
+    options: argparse.Namespace,
+    cells: Cells,
+    problem,
+    sampler: str,
+    kind: str,
+    scale: str,
+    share: float,
+    seed: int,
 ) -> Mapping[str, float]:
     """Scores of one cell; ``share`` 0 reads the clean data of a cell with outliers where that ran to its end."""
     cells_share, share = share, share or SHARES[1]

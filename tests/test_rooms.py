@@ -165,7 +165,9 @@ def test_events_are_told_apart_by_their_type_and_not_by_words():
         and isinstance(node.left, ast.Attribute)
         and node.left.attr == "kind"
         and any(isinstance(n, ast.Constant) and n.value in EVENTS for n in ast.walk(node))
-        and not ast.unparse(node).startswith(("item.kind", "decision.item.kind", "left.kind", "incident.kind"))
+        and not ast.unparse(node).startswith(
+            ("item.kind", "decision.item.kind", "left.kind", "incident.kind")
+        )
     )
 
 

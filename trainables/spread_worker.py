@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -147,7 +147,7 @@ def _agreed(leaving: bool, event: Event, device: str) -> tuple[bool, Event]:
     total = torch.tensor([float(leaving), spent_s], device=device, dtype=torch.float64)
     torch.distributed.all_reduce(total)
     leave, cpu_s = total.tolist()
-    return leave > 0, replace(event, cpu_s=cpu_s) if isinstance(event, Progress) else event
+    return leave > 0, event.model_copy(update={"cpu_s": cpu_s}) if isinstance(event, Progress) else event
 
 
 def _check_same_start(step: int, device: str) -> None:

@@ -171,7 +171,12 @@ def test_over_https_a_sweep_is_submitted_watched_and_found_by_ones_own_authority
             _wait(lambda: jobs.find(client, done.job).over)
             assert jobs.find(client, "far").exit_code == 2
             seen = list(watch(Target(at, Profile(address=url)), "far"))
-            assert [item.kind for item in seen] == ["sweep_started", "sweep_ended", "now", "over"]
+            assert [getattr(item, "event", item).kind for item in seen] == [
+                "sweep_started",
+                "sweep_ended",
+                "now",
+                "over",
+            ]
             left = [job for job in client.list_jobs() if "flowsweep.side" in (job.metadata or {})]
         assert not left, "a job that only answers goes when it has"
 

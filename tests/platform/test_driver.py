@@ -273,7 +273,7 @@ def test_a_trial_whose_worker_is_killed_is_taken_up_again_and_nothing_is_doubled
     )  # fmt: skip
     done = flowsweep(home, "run", file)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "t0000  taken up again by process" in done.stdout
+    assert "t0000  resumed by process" in done.stdout
     assert len({fact.event.pid for fact in facts(home, "killed", "trial_placed")}) == 2
     assert [fact.event.step for fact in facts(home, "killed", "evaluated")] == [10, 20, 30, 40]
     assert json.loads(flowsweep(home, "rerun", "killed", "--json").stdout)["verdict"] == "reproduced"

@@ -150,8 +150,8 @@ def test_a_trial_by_one_worker_takes_up_what_two_have_computed(umaze_dataset, fl
     assert not list((Home(flowsweep_home).sweep("by-two").trials / "t0000").glob("p*-seed-0/*of*"))
 
     request = next(fact.event.request for fact in two if fact.event.kind == "trial_proposed")
-    assert request["workers"]["counts"] == {"pretrain": 2, "pools": 2}
-    alone = TrialRequest.model_validate({**request, "workers": {}}, strict=False)
+    assert request.workers.counts == {"pretrain": 2, "pools": 2}
+    alone = request.model_copy(update={"workers": Workers()})
     events = list(Walk(alone, StageStore(Home(flowsweep_home).stages), tmp_path / "alone"))
     assert {event.stage: event.key for event in events if event.kind == "stage_reused"} == computed
     assert [event.metrics for event in events if event.kind == "evaluated"] == [

@@ -67,6 +67,8 @@ def test_an_unknown_kind_is_damage(tmp_path):
 
 def test_a_line_that_only_says_more_is_told_as_one_of_a_newer_version(tmp_path):
     path = tmp_path / "journal.jsonl"
-    path.write_text('{"seq":0,"time":1.0,"trial":null,"event":{"kind":"search_ended","reason":"x","mood":"good"}}\n')
+    path.write_text(
+        '{"seq":0,"time":1.0,"trial":null,"event":{"kind":"search_ended","reason":"x","mood":"good"}}\n'
+    )
     with pytest.raises(UserError, match=r"does not know \(mood\): read it with the newer flowsweep"):
         list(read(path))

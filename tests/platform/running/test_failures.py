@@ -10,7 +10,6 @@ from flowsweep.platform.running.failures import (
     Failure,
     MemoryKills,
     Retry,
-    class_of,
     failed_again,
     lost_worker,
 )
@@ -90,10 +89,3 @@ def test_processes_killed_by_the_kernel_are_noticed(tmp_path: Path):
     events.write_text("low 0\noom 5\noom_kill 5\n")
     assert kills.rose()
     assert not kills.rose()
-
-
-def test_older_records_get_the_class_their_words_amount_to():
-    assert class_of({"status": "failed", "reason": "given up: lost"}) == "preempted"
-    assert class_of({"status": "failed", "reason": "ValueError: x"}) == "code_error"
-    assert class_of({"status": "diverged", "reason": ""}) == "diverged"
-    assert class_of({"status": "pruned", "reason": ""}) is None

@@ -241,7 +241,7 @@ def test_without_an_environment_nothing_is_scored(start, small):
 @pytest.mark.parametrize("metric", ["return", "success_rate", "normalized_score", "episode_length"])
 def test_a_score_without_an_environment_is_refused_with_the_way_out(metric, dataset):
     with pytest.raises(
-        UserError, match=f"`refine/{metric}` is looked at.*data environment.*`refine/critic_loss`"
+        UserError, match=f"`refine/{metric}` is looked at.*data attach-environment.*`refine/critic_loss`"
     ):
         SYSTEM.stage("refine").check(dataset, ["td_error", metric])
 

@@ -92,7 +92,9 @@ def sample(inverse: Inverse, settings: Settings, draw: Draw) -> Samples:
     x = run(inverse, settings, draw)
     failed = counted.failed
     return Samples(
-        x, counted.calls, failed if failed is not None else torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
+        x,
+        counted.calls,
+        failed if failed is not None else torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ...trainables.names import ParameterName
@@ -99,7 +100,10 @@ def goals_json(record: SweepState) -> dict[str, Any]:
 def score_text(row: LeaderboardRow) -> str:
     """A score with its interval."""
     score = row.score
-    return f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]" if score.method else f"{score.mean:.4g}"
+    if not score.method or not math.isfinite(score.low):
+        return f"{score.mean:.4g}"
+    shape = ".3f" if abs(score.mean) >= 0.01 or score.mean == 0 else ".3g"  # a loss of 2e-5 is not 0
+    return f"{score.mean:{shape}} [{score.low:{shape}}, {score.high:{shape}}]"
 
 
 def status_text(row: LeaderboardRow) -> str:

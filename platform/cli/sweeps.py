@@ -227,7 +227,8 @@ def quickstart(
         (f"flowsweep rerun {name}", "train the best trial again here and see whether it is reproduced"),
         ("flowsweep ui", "browse every run in MLflow"),
         (f"flowsweep show {name}", "the table again"),
-        ("flowsweep plan pointmaze-large", "a full-size sweep, before it starts"),
+        ("flowsweep data make pointmaze-large-detour", "the dataset of a full-size sweep"),
+        ("flowsweep plan pointmaze-large", "that sweep, before it starts"),
         ("flowsweep submit pointmaze-large --address http://HEAD:8265", "the same on a Ray cluster"),
     ):
-        console.print(f"  {command:<62} {why}", markup=False)
+        console.print(f"  {command}\n      {why}", markup=False)

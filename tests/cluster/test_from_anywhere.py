@@ -139,7 +139,7 @@ def test_a_sweep_of_ones_own_package_is_watched_from_afar_stopped_and_gone_on_wi
     client.run("submit", "walk.yaml", "--wait", "300")
     elsewhere(client)
     said = client.run("attach", "walk", "--json")
-    kinds = [json.loads(line)["kind"] for line in said.splitlines()]
+    kinds = [json.loads(line)["event"]["kind"] for line in said.splitlines()]
     assert kinds[-1] == "sweep_ended"
     facts = list(read(journal))
     assert left <= {fact.trial for fact in facts if fact.event.kind == "continued"}
